@@ -1,0 +1,72 @@
+"""liftwise: what influencer marketing really caused, and what to do next.
+
+Names at the root are loaded when first used (PEP 562), so that ``import liftwise`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Workspace": "liftwise.store.workspace",
+    "refresh": "liftwise.flows.refresh",
+    "measure": "liftwise.flows.measure",
+    "plan": "liftwise.flows.plan",
+    "Estimate": "liftwise.core.uncertainty",
+    "Money": "liftwise.core.money",
+    "TimeGrid": "liftwise.core.timegrid",
+    "check": "liftwise.core.tables",
+    "LiftwiseError": "liftwise.core.errors",
+    "CannotTell": "liftwise.core.errors",
+    "Infeasible": "liftwise.core.errors",
+    "LastTouch": "liftwise.models.attribution",
+    "FirstTouch": "liftwise.models.attribution",
+    "Linear": "liftwise.models.attribution",
+    "TimeDecay": "liftwise.models.attribution",
+    "Position": "liftwise.models.attribution",
+    "Markov": "liftwise.models.attribution",
+    "Panel": "liftwise.models.causal",
+    "SyntheticControl": "liftwise.models.causal",
+    "RidgeMix": "liftwise.models.mix",
+    "BoostedEffectiveness": "liftwise.models.effectiveness",
+    "select": "liftwise.decisions.selection",
+    "allocate": "liftwise.decisions.allocation",
+    "Budget": "liftwise.decisions.rules",
+    "Frequency": "liftwise.decisions.rules",
+    "Coverage": "liftwise.decisions.rules",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+if TYPE_CHECKING:
+    from liftwise.core.errors import CannotTell, Infeasible, LiftwiseError
+    from liftwise.core.money import Money
+    from liftwise.core.tables import check
+    from liftwise.core.timegrid import TimeGrid
+    from liftwise.core.uncertainty import Estimate
+    from liftwise.decisions.allocation import allocate
+    from liftwise.decisions.rules import Budget, Coverage, Frequency
+    from liftwise.decisions.selection import select
+    from liftwise.flows.measure import measure
+    from liftwise.flows.plan import plan
+    from liftwise.flows.refresh import refresh
+    from liftwise.models.attribution import FirstTouch, LastTouch, Linear, Markov, Position, TimeDecay
+    from liftwise.models.causal import Panel, SyntheticControl
+    from liftwise.models.effectiveness import BoostedEffectiveness
+    from liftwise.models.mix import RidgeMix
+    from liftwise.store.workspace import Workspace
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'liftwise' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m liftwise`."""
+
+from liftwise.cli import main
+
+main()

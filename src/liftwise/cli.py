@@ -1,0 +1,392 @@
+"""The command line: one thin function a command. Heavy libraries are loaded inside the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from liftwise.core.errors import LiftwiseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from liftwise.flows.outline import Flow
+    from liftwise.store.workspace import Workspace
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="What influencer marketing really caused, and what to do next.",
+)
+Where = Annotated[Path, typer.Option("--workspace", "-w", help="The workspace's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for machines.")]
+Again = Annotated[bool, typer.Option("--again", help="Run every step, also those whose inputs did not change.")]
+HERE = Path()
+
+
+def main() -> None:
+    """Run a command; an error is one line on stderr and exit code 1 (2 when the command itself is wrong)."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        app()
+    except LiftwiseError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped; what was finished is kept")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}; "
+              "run it again with --debug and report what it prints")  # fmt: skip
+
+
+def _fail(line: str) -> None:
+    print(f"liftwise: {line}", file=sys.stderr)
+    sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        from liftwise import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+# -- commands --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    workspace: Where = Path("demo"),
+    budget: Annotated[float, typer.Option(help="What the plan may cost.")] = 250_000,
+    scale: Annotated[float, typer.Option(help="Size of the simulated market; 1 = 20 000 people.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Another seed, another market.")] = 7,
+) -> None:
+    """A simulated market with known truth → everything → a report.
+
+    Example: `liftwise demo`
+    """
+    from liftwise.core.settings import FILE
+    from liftwise.flows.measure import measure as run_measure
+    from liftwise.flows.plan import plan as run_plan
+    from liftwise.flows.refresh import refresh as run_refresh
+    from liftwise.outputs.reports import write_html
+    from liftwise.store.workspace import Workspace
+
+    if not (workspace / FILE).exists():
+        Workspace.create(workspace, sample="fmcg", name="demo", scale=scale, seed=seed).close()
+    with _opened(workspace) as ws:
+        run_refresh(ws)
+        run_measure(ws)
+        made = run_plan(ws, budget)
+        path = write_html(ws)
+    _say(made.summary())
+    _say(f"Report: {path}")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The workspace to make; it may already hold data/.")],
+    sample: Annotated[str | None, typer.Option(help="'fmcg' simulates a market instead of files.")] = None,
+) -> None:
+    """Make a workspace: settings, and a folder for your files.
+
+    Example: `liftwise init my-brand`
+    """
+    from liftwise.store.workspace import Workspace
+
+    with Workspace.create(folder, sample=sample) as ws:
+        found = sorted(path.name for path in ws.data.iterdir())
+    _say(f"Made {folder}/liftwise.toml.")
+    if sample is None and not found:
+        _say(f"Put your files into {folder}/data, one per table (orders.csv, sales.xlsx, influencers.parquet …: docs/tables.md).")
+    _say(f"Next: liftwise refresh --workspace {folder}")
+
+
+@app.command()
+def refresh(workspace: Where = HERE, again: Again = False, as_json: AsJson = False) -> None:
+    """Read the files into tables; then identity, journeys, audiences, features.
+
+    Example: `liftwise refresh --workspace my-brand`
+    """
+    from liftwise.flows.refresh import refresh as run
+
+    with _opened(workspace) as ws:
+        flow = run(ws, again=again)
+        loads = ws.warehouse.table("loads")
+    if as_json:
+        _print_json({**flow.as_dict(), "loads": _records(loads)})
+        return
+    _table(loads[["table", "source", "rows_in", "kept", "quarantined"]], "Files")
+    _left_out(flow)
+    if loads["quarantined"].sum():
+        _say("Some rows broke a rule and wait in quarantine: liftwise check shows why, liftwise export quarantine shows them.")
+
+
+@app.command()
+def measure(
+    what: Annotated[str | None, typer.Argument(help="attribution, lift or mix; all of them when left out.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Show the lift of this campaign.")] = None,
+    workspace: Where = HERE,
+    again: Again = False,
+    as_json: AsJson = False,
+) -> None:
+    """What the marketing caused: attribution, lift of campaigns, marketing mix.
+
+    Example: `liftwise measure lift --campaign geo-launch --json`
+    """
+    from liftwise.flows.measure import lift_of
+    from liftwise.flows.measure import measure as run
+
+    if campaign is not None and what not in (None, "lift"):
+        raise typer.BadParameter("--campaign goes with: measure lift")
+    with _opened(workspace) as ws:
+        flow = run(ws, "lift" if campaign is not None else what, again=again)
+        answer = lift_of(ws, campaign) if campaign is not None else None
+        results, evidence = ws.warehouse.table("lift_results"), ws.warehouse.table("evidence")
+        channels = ws.warehouse.table("channel_credits")
+    if as_json:
+        _print_json(
+            answer if answer is not None else {**flow.as_dict(), "lift": _records(results), "evidence": _records(evidence)}
+        )
+        return
+    if answer is not None:
+        from liftwise.outputs.reports import lift_sentence
+
+        _say(lift_sentence(answer))
+        return
+    if not channels.empty and what in (None, "attribution"):
+        _table(
+            channels.pivot_table(index="channel", columns="method", values="conversions").round(0).reset_index(), "Conversions"
+        )
+    if not results.empty and what in (None, "lift"):
+        _table(results[["test_id", "method", "effect", "low", "high", "p_value"]].round(3), "Lift of campaigns")
+    if what in (None, "mix") and flow.metrics("mix"):
+        _say("Mix, on weeks it had not seen: " + ", ".join(f"{name} {value:,.3g}" for name, value in flow.metrics("mix").items()))
+    _left_out(flow)
+
+
+@app.command()
+def plan(
+    budget: Annotated[float, typer.Option(help="What the posts may cost together, in the workspace's currency.")],
+    metric: Annotated[str | None, typer.Option(help="impressions, engagements, conversions, revenue or brand_equity.")] = None,
+    risk_aversion: Annotated[float | None, typer.Option(help="ρ: value counts as f − ρσ.")] = None,
+    coverage: Annotated[int, typer.Option(help="At least so many posts for every event.")] = 0,
+    seconds: Annotated[float, typer.Option(help="How long to search.")] = 60.0,
+    workspace: Where = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Who should post what, for which event and when; with a proven bound. And how to split the channels' money.
+
+    Example: `liftwise plan --budget 250000 --metric engagements`
+    """
+    from liftwise.decisions.rules import Coverage, Frequency
+    from liftwise.flows.plan import plan as run
+
+    with _opened(workspace) as ws:
+        rules: list[Any] = [Frequency(max_posts=ws.settings.plan.max_posts), Frequency(max_posts=1, per="influencer-week")]
+        if coverage:
+            rules.append(Coverage(by="event", at_least=coverage))
+        made = run(ws, budget, metric=metric, risk_aversion=risk_aversion, rules=rules, seconds=seconds)
+    chosen = made.selection
+    if as_json:
+        facts = {name: getattr(chosen, name) for name in ("cost", "value", "bound", "gap")}
+        split = _records(made.allocation.to_frame()) if made.allocation else []
+        _print_json({"plan_id": made.plan_id, "metric": made.metric, "budget": budget, **facts,
+                     "assignments": _records(chosen.assignments), "allocation": split, **made.flow.as_dict()})  # fmt: skip
+        return
+    shown = chosen.assignments.head(20)[["influencer_id", "content_type", "event_id", "week", "budget", "predicted", "why"]]
+    _table(shown.round(1), f"{made.plan_id}: the first {len(shown)} of {len(chosen.assignments)} posts")
+    _say(made.summary())
+    _left_out(made.flow)
+
+
+@app.command()
+def report(
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; default: reports/ in the workspace.")] = None,
+    xlsx: Annotated[bool, typer.Option("--xlsx", help="A workbook of the same tables instead of a page.")] = False,
+    workspace: Where = HERE,
+) -> None:
+    """One page with everything: a single HTML file that needs no network.
+
+    Example: `liftwise report --workspace my-brand`
+    """
+    from liftwise.outputs.reports import write_html, write_xlsx
+
+    with _opened(workspace, "read") as ws:
+        path = write_xlsx(ws, file) if xlsx else write_html(ws, file)
+    _say(f"Report: {path}")
+
+
+@app.command()
+def check(workspace: Where = HERE, as_json: AsJson = False) -> None:
+    """Data health: what is missing, late or odd, and what it would spoil. Exit code 1 when something is an error.
+
+    Example: `liftwise check --workspace my-brand`
+    """
+    with _opened(workspace, "read") as ws:
+        loads, health = ws.warehouse.table("loads"), ws.warehouse.table("health")
+        reasons = ws.warehouse.table("quarantine", ["table", "column", "reason", "source", "line"])
+    counted = reasons.groupby(["table", "column", "reason"], dropna=False).agg(
+        rows=("line", "size"), first_source=("source", "first"), first_line=("line", "first")
+    ).reset_index()  # fmt: skip
+    if as_json:
+        _print_json({"loads": _records(loads), "quarantine": _records(counted), "health": _records(health)})
+    else:
+        _table(loads[["table", "source", "rows_in", "kept", "quarantined"]], "Files")
+        _table(counted, "Quarantine")
+        _table(health[["severity", "table", "subject", "detail", "spoils"]], "Health")
+    if (health["severity"] == "error").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def prove(
+    seeds: Annotated[str, typer.Option(help="Markets to prove on, joined by commas.")] = "101,102,103",
+    scale: Annotated[float, typer.Option(help="Size of each market.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Every method against the truth of simulated markets: one scoreboard.
+
+    Example: `liftwise prove --seeds 11,12,13 --json`
+    """
+    from liftwise.flows.prove import prove as run
+
+    try:
+        numbers = [int(word) for word in seeds.split(",")]
+    except ValueError:
+        raise typer.BadParameter("--seeds takes whole numbers joined by commas") from None
+    with _progress() as heard:
+        board = run(numbers, scale=scale, progress=heard)
+    if as_json:
+        _print_json(_records(board))
+        return
+    _table(board.round(3), f"Scoreboard: median over seeds {seeds}")
+
+
+@app.command()
+def export(
+    table: Annotated[str, typer.Argument(help="A table of docs/tables.md.")],
+    file: Annotated[Path | None, typer.Argument(help="Its ending says how: .csv, .parquet or .xlsx; default TABLE.csv.")] = None,
+    workspace: Where = HERE,
+) -> None:
+    """Any table as CSV, Parquet or XLSX.
+
+    Example: `liftwise export plans plans.xlsx`
+    """
+    from liftwise.outputs.reports import write_table
+
+    with _opened(workspace, "read") as ws:
+        path, rows = write_table(ws, table, file or Path(f"{table}.csv"))
+    _say(f"{rows:,} rows → {path}")
+
+
+# -- how it talks ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(folder: Path, mode: Literal["read", "write"] = "write") -> Iterator[Workspace]:
+    from liftwise.store.workspace import Workspace
+
+    with Workspace.open(folder, mode) as ws, _progress() as heard:
+        ws.progress = heard
+        yield ws
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Progress on stderr: a live bar a step on a terminal, a line a finished step elsewhere."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        began: dict[str, float] = {}
+
+        def line(step: str, done: float, note: str = "") -> None:
+            start = began.setdefault(step, time.perf_counter())
+            if done >= 1.0:
+                del began[step]
+                print(f"{step:<16} {time.perf_counter() - start:6.1f} s  {note}".rstrip(), file=sys.stderr, flush=True)
+
+        yield line
+        return
+    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description:<14}"), BarColumn(20), TimeElapsedColumn(),
+               TextColumn("[dim]{task.fields[note]}"))  # fmt: skip
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def bar(step: str, done: float, note: str = "") -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=1.0, note=note)
+            bars.update(tasks[step], completed=done, note=note)
+            if done >= 1.0:
+                del tasks[step]
+
+        yield bar
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False, markup=False).print(text)
+
+
+def _table(frame: pd.DataFrame, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if frame.empty:
+        return
+    shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in frame.columns:
+        numeric = frame[column].dtype.kind in "if"
+        shown.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        shown.add_row(*(_cell(value) for value in row))
+    Console(highlight=False).print(shown, "")
+
+
+def _cell(value: Any) -> str:
+    import pandas as pd
+    from rich.markup import escape
+
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:,.10g}"
+    if isinstance(value, pd.Timestamp):
+        return str(value.date())
+    return "" if value is None or value is pd.NA else f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def _left_out(flow: Flow) -> None:
+    for step, why in flow.left_out.items():
+        _say(f"Left out: {step} ({why}).")
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str, allow_nan=False))

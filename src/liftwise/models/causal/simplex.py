@@ -1,0 +1,223 @@
+"""Least squares over the simplex, solved exactly: the weights of a synthetic control.
+
+Minimise ‖y − Σⱼ wⱼ xⱼ‖² over w ≥ 0, Σ w = 1. On the simplex this is the point of smallest norm in the hull of
+zⱼ = xⱼ − y, found by Wolfe's active set: add the donor that reduces the error most, move to the optimum of the affine
+hull of those in use, drop whoever would turn negative. It ends after finitely many steps, and the duality gap
+certifies the answer. Everything is stated in inner products, so one Gram matrix serves every target: each placebo
+costs a fraction of a millisecond.
+
+References
+----------
+Wolfe (1976), Finding the nearest point in a polytope, Mathematical Programming 11. Jaggi (2013), ICML, for the gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from liftwise.core.uncertainty import Floats
+
+RELATIVE = 1e-11  # stop when the gap is this small beside the objective
+ROUNDING = 1e-14  # and do not chase what rounding hides, in units of the donors' mean squared distance
+NEGLIGIBLE = 1e-12  # a weight below this is zero
+
+
+@dataclass(frozen=True, eq=False)
+class SimplexFit:
+    """Weights with their certificate: the least possible squared error is at least `objective - gap`."""
+
+    weights: Floats
+    objective: float
+    gap: float
+
+
+def simplex_least_squares(donors: Floats, target: Floats) -> SimplexFit:
+    """Weights of shape (n,) that bring `donors` (n, periods) nearest to `target` (periods,).
+
+    >>> simplex_least_squares(np.array([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]), np.array([0.25, 0.75])).weights
+    array([0.25, 0.75, 0.  ])
+    """
+    middle = donors.mean(axis=0)  # weights sum to 1: a shift of all leaves them as they are, and spares digits
+    centred = np.ascontiguousarray(donors - middle)
+    aim = target - middle
+    weights = np.zeros(len(donors))
+    objective, gap = _one(centred @ centred.T, centred @ aim, float(aim @ aim), donors.shape[1] + 2, weights)
+    return SimplexFit(weights, max(objective, 0.0), gap)
+
+
+@njit(cache=True)
+def _one(gram, cross, square, rank, weights):
+    """Solve for one target given its inner products; allocates what `_solve` works in."""
+    n = gram.shape[0]
+    size = min(n, rank)
+    return _solve(gram, cross, square, np.zeros(n, np.bool_), np.empty((size, size)), np.empty(n), weights)
+
+
+@njit(cache=True)
+def fit_groups(gram, members, training, evaluation):
+    """Fit the mean of each group of donors by all donors outside the group.
+
+    Parameters
+    ----------
+    gram : (n, n) inner products of the donors over the training periods.
+    members : (m, k) donors in each group.
+    training : number of training periods; bounds how many donors can be in use at once.
+    evaluation : (n, t) donors over the periods to predict.
+
+    Returns
+    -------
+    gaps : (m, t) what each group had above its synthetic control.
+    duality : (m,) duality gap of each fit, as a share of the donors' mean squared distance.
+    """
+    m, k = members.shape
+    n, periods = evaluation.shape
+    size = min(n, training + 2)
+    factor, gradient = np.empty((size, size)), np.empty(n)
+    gaps, duality = np.empty((m, periods)), np.empty(m)
+    for row in range(m):
+        blocked, cross, square = np.zeros(n, np.bool_), np.zeros(n), 0.0
+        for a in members[row]:
+            blocked[a] = True
+            cross += gram[a] / k
+        for a in members[row]:
+            square += cross[a] / k
+        weights = np.zeros(n)
+        duality[row] = _solve(gram, cross, square, blocked, factor, gradient, weights)[1]
+        gaps[row] = 0.0
+        for a in members[row]:
+            gaps[row] += evaluation[a] / k
+        for j in range(n):
+            if weights[j] > 0.0:
+                gaps[row] -= weights[j] * evaluation[j]
+    return gaps, duality
+
+
+@njit(cache=True)
+def _solve(gram, cross, square, blocked, factor, gradient, weights):
+    """Wolfe's algorithm; fills `weights`, returns squared error and duality gap."""
+    n = gram.shape[0]
+    scale, nearest, allowed = 0.0, -1, 0
+    for j in range(n):
+        if not blocked[j]:
+            distance = gram[j, j] - 2.0 * cross[j] + square
+            scale += distance
+            allowed += 1
+            if nearest < 0 or distance < gram[nearest, nearest] - 2.0 * cross[nearest] + square:
+                nearest = j
+    scale = max(scale / allowed, 1e-300)
+    used, count = np.empty(factor.shape[0], np.int64), 1
+    used[0] = nearest
+    weights[nearest] = 1.0
+    _factorise(gram, cross, square, scale, used, 0, count, factor)
+    objective, gap = 0.0, 0.0
+    for _ in range(20 * n + 100):
+        best, objective, gap = _gradient(gram, cross, square, blocked, used, count, weights, gradient)
+        if gap <= RELATIVE * objective + ROUNDING * scale or count == factor.shape[0] or weights[best] > 0.0:
+            break
+        used[count] = best
+        if not _factorise(gram, cross, square, scale, used, count, count + 1, factor):
+            break
+        count = _descend(gram, cross, square, scale, used, count + 1, factor, weights)
+        if weights[best] == 0.0:  # what it promised was rounding
+            break
+    return objective, gap
+
+
+@njit(cache=True)
+def _gradient(gram, cross, square, blocked, used, count, weights, gradient):
+    """The most promising donor, the squared error and the duality gap at `weights`."""
+    constant = square
+    for i in range(gradient.size):
+        gradient[i] = -cross[i]
+    for a in range(count):
+        j = used[a]
+        weight = weights[j]
+        constant -= weight * cross[j]
+        for i in range(gradient.size):
+            gradient[i] += weight * gram[j, i]
+    objective = constant
+    for a in range(count):
+        objective += weights[used[a]] * gradient[used[a]]
+    best, least = -1, np.inf
+    for j in range(gradient.size):
+        if not blocked[j] and gradient[j] < least:
+            best, least = j, gradient[j]
+    return best, objective, 2.0 * (objective - constant - least)
+
+
+@njit(cache=True)
+def _descend(gram, cross, square, scale, used, count, factor, weights):
+    """Move to the optimum over the affine hull of the donors in use, dropping those that would turn negative."""
+    while True:
+        optimum = _affine_optimum(gram, cross, square, scale, used, count, factor)
+        step = 1.0
+        for a in range(count):
+            if optimum[a] <= NEGLIGIBLE:
+                here = weights[used[a]]
+                step = min(step, here / max(here - optimum[a], 1e-300))
+        lowest, kept = -1, 0
+        for a in range(count):
+            j = used[a]
+            weights[j] += step * (optimum[a] - weights[j])
+            if optimum[a] <= NEGLIGIBLE and (lowest < 0 or weights[j] < weights[lowest]):
+                lowest = j
+        if lowest < 0:
+            return count
+        first = count
+        for a in range(count):
+            j = used[a]
+            if j == lowest or weights[j] <= NEGLIGIBLE:
+                weights[j] = 0.0
+                first = min(first, a)
+            else:
+                used[kept] = j
+                kept += 1
+        count = kept
+        _factorise(gram, cross, square, scale, used, first, count, factor)
+
+
+@njit(cache=True)
+def _entry(gram, cross, square, scale, i, j):
+    """Inner product of zᵢ and zⱼ; `scale` added to all makes affine independence linear independence."""
+    return gram[i, j] - cross[i] - cross[j] + square + scale
+
+
+@njit(cache=True)
+def _factorise(gram, cross, square, scale, used, start, count, factor):
+    """Rows `start` to `count` of the Cholesky factor; false where the last donor adds no direction."""
+    for a in range(start, count):
+        for b in range(a + 1):
+            value = _entry(gram, cross, square, scale, used[a], used[b])
+            for c in range(b):
+                value -= factor[a, c] * factor[b, c]
+            if b < a:
+                factor[a, b] = value / factor[b, b]
+            elif value <= 1e-13 * _entry(gram, cross, square, scale, used[a], used[a]):
+                return False
+            else:
+                factor[a, a] = np.sqrt(value)
+    return True
+
+
+@njit(cache=True)
+def _affine_optimum(gram, cross, square, scale, used, count, factor):
+    """Weights (they may be negative) of the point nearest to the target in the affine hull, refined once."""
+    solution = np.zeros(count)
+    for _ in range(2):
+        residual = np.ones(count)
+        for a in range(count):
+            for b in range(count):
+                residual[a] -= _entry(gram, cross, square, scale, used[a], used[b]) * solution[b]
+        for a in range(count):
+            for b in range(a):
+                residual[a] -= factor[a, b] * residual[b]
+            residual[a] /= factor[a, a]
+        for a in range(count - 1, -1, -1):
+            for b in range(a + 1, count):
+                residual[a] -= factor[b, a] * residual[b]
+            residual[a] /= factor[a, a]
+        solution += residual
+    return solution / solution.sum()

@@ -1,0 +1,6 @@
+"""Reports: one HTML page, one workbook, single tables; the same figures in each."""
+
+from liftwise.outputs.reports.files import write_html, write_table, write_xlsx
+from liftwise.outputs.reports.words import lift_sentence
+
+__all__ = ["lift_sentence", "write_html", "write_table", "write_xlsx"]

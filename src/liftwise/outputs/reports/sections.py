@@ -1,0 +1,257 @@
+"""What the report says: each section reads tables and gives a title, one sentence, and a chart or tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from liftwise.outputs.reports.words import between, lift_sentence, listing, short
+from liftwise.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+PALETTE = ["#2f6fde", "#e07a3f", "#3aa17e", "#9b5de5", "#d64562", "#c9a227", "#5c6b7a", "#17a2b8"]
+QUIET = "#9aa5b1"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page."""
+
+    key: str
+    title: str
+    sentence: str
+    figures: tuple[go.Figure, ...] = ()
+    tables: tuple[tuple[str, pd.DataFrame], ...] = ()
+    cards: tuple[tuple[str, str, str], ...] = field(default=())
+
+
+def sections(ws: Workspace) -> list[Section]:
+    """All sections that have something to say, in reading order."""
+    makers: tuple[Callable[[Workspace], Section | None], ...] = (
+        overview,
+        plan,
+        channels,
+        mix,
+        lift,
+        attribution,
+        health,
+        lineage,
+    )
+    return [section for maker in makers if (section := maker(ws)) is not None]
+
+
+def overview(ws: Workspace) -> Section | None:
+    """The figures one looks for first."""
+    currency, cards = ws.settings.currency, []
+    sales = ws.warehouse.table("sales", ["week", "revenue"])
+    if not sales.empty:
+        recent = sales[sales["week"] > sales["week"].max() - pd.Timedelta(weeks=52)]["revenue"].sum()
+        cards.append(("Revenue, last 52 weeks", short(recent, currency), f"to {sales['week'].max():%d %b %Y}"))
+    parts = ws.warehouse.table("contributions", ["channel", "part", "contribution", "low", "high"])
+    media = parts[parts["part"].isin(["immediate", "carried", "synergy"])]
+    if not media.empty:
+        share = media["contribution"].sum() / parts["contribution"].sum()
+        cards.append(("Caused by media (mix)", f"{share:.0%}", "of revenue; the rest is baseline and outside factors"))
+    runs = _plan_runs(ws)
+    if not runs.empty:
+        last = runs.iloc[-1]
+        money = currency if last["metric"] == "revenue" else ""
+        cards.append(
+            (
+                "Plan: predicted " + last["metric"].replace("_", " "),
+                short(last["value"], money),
+                f"for {short(last['cost'], currency)}",
+            )
+        )
+        cards.append(("Plan: proven gap", f"{last['gap']:.2%}", "no plan under these rules can be better by more"))
+    loads = ws.warehouse.table("loads", ["rows_in", "quarantined"])
+    if not loads.empty:
+        bad = int(loads["quarantined"].sum())
+        cards.append(("Rows read", short(float(loads["rows_in"].sum())), f"{bad:,} in quarantine"))
+    if not cards:
+        return None
+    return Section("overview", "At a glance", "What came in, what it caused, and what to do next.", cards=tuple(cards))
+
+
+def plan(ws: Workspace) -> Section | None:
+    """The latest plan, line by line, each with its reason."""
+    runs = _plan_runs(ws)
+    if runs.empty:
+        return None
+    run = runs.iloc[-1]
+    lines = ws.ledger.table("plans").query("plan_id == @run.plan_id").sort_values(["week", "event_id", "influencer_id"])
+    currency = ws.settings.currency
+    events = ws.warehouse.table("events", ["event_id", "name"]).set_index("event_id")["name"]
+    sentence = (
+        f"{len(lines)} posts by {lines['influencer_id'].nunique()} influencers for {short(run['cost'], currency)} of "
+        f"{short(run['budget'], currency)}; no plan under the same rules can be worth more than {run['gap']:.2%} above this one."
+    )
+    shown = lines.assign(event=lines["event_id"].map(events).fillna(lines["event_id"]), week=lines["week"].dt.date)
+    shown = shown[
+        ["week", "influencer_id", "content_type", "event", "days_from_event", "budget", "predicted", "uncertainty", "why"]
+    ]
+    shown = shown.rename(columns={"days_from_event": "days", "predicted": f"predicted {run['metric']}", "uncertainty": "± (σ)"})
+    return Section("plan", "The plan", sentence, (_calendar(lines, str(run["metric"])),), ((f"Plan {run['plan_id']}", shown),))
+
+
+def _plan_runs(ws: Workspace) -> pd.DataFrame:
+    return ws.ledger.table("plan_runs").sort_values("made_at")
+
+
+def _calendar(lines: pd.DataFrame, metric: str) -> go.Figure:
+    import plotly.graph_objects as go
+
+    weekly = lines.groupby(["week", "content_type"], as_index=False)["budget"].sum()
+    figure = go.Figure()
+    for k, (kind, group) in enumerate(weekly.groupby("content_type")):
+        figure.add_bar(x=group["week"], y=group["budget"], name=str(kind), marker_color=PALETTE[k % len(PALETTE)])
+    return _styled(figure, "Money by week of posting", barmode="stack")
+
+
+def channels(ws: Workspace) -> Section | None:
+    """Where the channels' money should go."""
+    table = ws.warehouse.table("allocations")
+    if table.empty:
+        return None
+    import plotly.graph_objects as go
+
+    currency = ws.settings.currency
+    gain = table.iloc[0]
+    moved = table.assign(change=table["recommended"] - table["current"]).sort_values("change")
+    up, down = moved[moved["change"] > 1]["channel"].tolist(), moved[moved["change"] < -1]["channel"].tolist()
+    if not up and not down:
+        sentence = "The money is where it should be: no shift within the same total is expected to earn more."
+    else:
+        sentence = (
+            f"Same money, moved from {listing(down)} to {listing(up)}: {short(gain['gain'], currency)} more a week expected "
+            f"(90 %: {between(gain['low'], gain['high'], currency)}), if the mix model is right."
+        )
+    figure = go.Figure()
+    figure.add_bar(y=moved["channel"], x=moved["current"], name="today", orientation="h", marker_color=QUIET)
+    figure.add_bar(y=moved["channel"], x=moved["recommended"], name="recommended", orientation="h", marker_color=PALETTE[0])
+    return Section("channels", "Channel budgets", sentence, (_styled(figure, "Spend a week", barmode="group"),))
+
+
+def mix(ws: Workspace) -> Section | None:
+    """What each channel contributes, week by week, and how revenue responds to money."""
+    parts = ws.warehouse.table("contributions")
+    if parts.empty:
+        return None
+    import plotly.graph_objects as go
+
+    parts = parts.assign(group=parts["channel"].where(parts["part"].isin(["immediate", "carried", "synergy"]), parts["part"]))
+    wide = parts.pivot_table(index="week", columns="group", values="contribution", aggfunc="sum", fill_value=0)
+    media = [name for name in wide.sum().sort_values(ascending=False).index if name not in ("baseline", "outside")]
+    figure = go.Figure()
+    for k, name in enumerate(media):
+        figure.add_scatter(
+            x=wide.index, y=wide[name], name=name, stackgroup="media", mode="none", fillcolor=PALETTE[k % len(PALETTE)]
+        )
+    total = wide[media].sum()
+    fits = ws.warehouse.table("fits").set_index("metric")["value"]
+    error = f" On weeks it had not seen, its error was {fits['rmse_pct']:.1f} % of a mean week." if "rmse_pct" in fits else ""
+    sentence = f"{total.index[0]} adds the most ({short(total.iloc[0], ws.settings.currency)} over all weeks)." + error
+    return Section("mix", "Marketing mix", sentence, (_styled(figure, "Revenue caused by channel and week"), _curves(ws)))
+
+
+def _curves(ws: Workspace) -> go.Figure:
+    import plotly.graph_objects as go
+
+    responses = ws.warehouse.table("responses")
+    bands = responses.groupby(["channel", "spend"])["revenue"].quantile([0.05, 0.5, 0.95]).unstack()
+    figure = go.Figure()
+    for k, (channel, band) in enumerate(bands.groupby(level="channel")):
+        x, colour = band.index.get_level_values("spend"), PALETTE[k % len(PALETTE)]
+        figure.add_scatter(x=[*x, *x[::-1]], y=[*band[0.95], *band[0.05][::-1]], fill="toself", fillcolor=colour, opacity=0.15,
+                           line_width=0, hoverinfo="skip", showlegend=False, legendgroup=channel)  # fmt: skip
+        figure.add_scatter(x=x, y=band[0.5], name=str(channel), line_color=colour, legendgroup=channel)
+    return _styled(figure, "Weekly revenue from a channel by its weekly spend, with 90 % bands")
+
+
+def lift(ws: Workspace) -> Section | None:
+    """Campaigns judged by regions that did not see them."""
+    results, weeks = ws.warehouse.table("lift_results"), ws.warehouse.table("lift")
+    if results.empty:
+        return None
+    main = results[results["method"].str.contains("fixed_effects")].dropna(subset=["low"])
+    if main.empty:
+        main = results
+    sentences = [lift_sentence({**row, "campaign": row["test_id"]}, ws.settings.currency) for row in main.to_dict("records")]
+    figures = tuple(_against(group, str(name)) for name, group in weeks.groupby("test_id"))
+    table = results[["test_id", "method", "effect", "low", "high", "p_value"]]
+    return Section("lift", "What campaigns caused", " ".join(sentences), figures, (("All estimates", table),))
+
+
+def _against(weeks: pd.DataFrame, name: str) -> go.Figure:
+    import plotly.graph_objects as go
+
+    total = weeks.groupby("week")[["actual", "counterfactual", "low", "high"]].sum(min_count=1).reset_index()
+    figure = go.Figure()
+    figure.add_scatter(
+        x=total["week"], y=total["counterfactual"], name="without the campaign", line={"color": QUIET, "dash": "dash"}
+    )
+    figure.add_scatter(x=total["week"], y=total["actual"], name="actual", line_color=PALETTE[0])
+    return _styled(figure, f"{name}: actual against what would have been sold")
+
+
+def attribution(ws: Workspace) -> Section | None:
+    """What each rule says, side by side, because they disagree."""
+    table = ws.warehouse.table("channel_credits")
+    if table.empty:
+        return None
+    import plotly.graph_objects as go
+
+    wide = table.pivot_table(index="channel", columns="method", values="conversions", aggfunc="sum", fill_value=0)
+    wide = wide.loc[wide.mean(axis=1).sort_values(ascending=False).index]
+    spread = (wide.max(axis=1) - wide.min(axis=1)).drop("organic", errors="ignore")
+    sentence = (
+        f"The rules disagree most about {spread.idxmax()}: {short(wide.loc[spread.idxmax()].min())} to "
+        f"{short(wide.loc[spread.idxmax()].max())} conversions. They share out conversions, they do not prove cause: "
+        "none is calibrated by an experiment, so none may move money by itself."
+    )
+    figure = go.Figure()
+    for k, method in enumerate(wide.columns):
+        figure.add_bar(x=wide.index, y=wide[method], name=str(method), marker_color=PALETTE[k % len(PALETTE)])
+    return Section("attribution", "Attribution", sentence, (_styled(figure, "Conversions credited, by rule", barmode="group"),))
+
+
+def health(ws: Workspace) -> Section | None:
+    """What came in, what did not, and what it would spoil."""
+    loads, findings = ws.warehouse.table("loads"), ws.warehouse.table("health")
+    if loads.empty:
+        return None
+    rejected = ws.warehouse.table("quarantine", ["table", "column", "reason"])
+    reasons = rejected.groupby(["table", "column", "reason"], dropna=False).size().reset_index(name="rows")
+    bad, total = int(loads["quarantined"].sum()), int(loads["rows_in"].sum())
+    sentence = f"{total:,} rows were read: {total - bad:,} kept, {bad:,} in quarantine with their reason; none were lost."
+    tables = [("Files", loads[["table", "source", "rows_in", "kept", "quarantined"]])]
+    tables += [("Quarantine, by reason", reasons)] if bad else []
+    tables += [("Findings", findings[["severity", "table", "subject", "detail", "spoils"]])] if len(findings) else []
+    return Section("health", "Data health", sentence, (), tuple(tables))
+
+
+def lineage(ws: Workspace) -> Section | None:
+    """What ran, on what, and how long it took."""
+    runs = ws.warehouse.table("runs")
+    if runs.empty:
+        return None
+    last = runs.sort_values("at").groupby("step", sort=False).tail(1)
+    table = last.assign(seconds=last["seconds"].round(1), at=last["at"].dt.strftime("%Y-%m-%d %H:%M"))
+    return Section("lineage", "How this was made", "Each number comes from the steps below; the same inputs give the same bytes.", (),
+                   (("Steps", table[["step", "at", "seconds", "code", "run_id"]]),))  # fmt: skip
+
+
+def _styled(figure: go.Figure, title: str, **layout: Any) -> go.Figure:
+    figure.update_layout(
+        title={"text": title, "x": 0, "font": {"size": 15}}, template="plotly_white", height=380, hovermode="closest",
+        margin={"l": 10, "r": 10, "t": 48, "b": 10}, legend={"orientation": "h", "y": -0.18}, font={"family": "system-ui, sans-serif"},
+        **layout,
+    )  # fmt: skip
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return figure

@@ -1,0 +1,1 @@
+"""Layer 1: where data come from, one file a source."""

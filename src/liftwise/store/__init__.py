@@ -1,0 +1,1 @@
+"""Where tables live: the workspace opens the warehouse (analytics, rebuildable) and the ledger (the record)."""

@@ -1,0 +1,1 @@
+"""The ledger's history: each change of its shape, in order, run by Alembic when a workspace opens."""

@@ -1,0 +1,248 @@
+"""The flows as a user runs them: a simulated market end to end, and three real data sets through `init` and a mapping."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from liftwise.cli import app
+from liftwise.core.errors import CannotTell, InputError
+from liftwise.core.tables import check
+from liftwise.flows import prove
+from liftwise.flows.measure import lift_of, measure
+from liftwise.flows.plan import plan
+from liftwise.flows.refresh import refresh
+from liftwise.outputs.reports import write_html, write_table, write_xlsx
+from liftwise.sources.simulator.truth import Truth
+from liftwise.store.workspace import Workspace
+
+Shared = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A small simulated market, refreshed and measured."""
+    folder = tmp_path_factory.mktemp("market") / "ws"
+    Workspace.create(folder, sample="fmcg").close()
+    toml = (folder / "liftwise.toml").read_text()
+    small = (
+        toml.replace("people = 20000", "people = 2000")
+        .replace("influencers = 300", "influencers = 120")
+        .replace("weeks = 156", "weeks = 110")
+    )
+    (folder / "liftwise.toml").write_text(small)
+    with Workspace.open(folder) as ws:
+        refresh(ws)
+        measure(ws)
+        yield ws
+
+
+def test_exactly_what_was_broken_is_in_quarantine(market: Workspace) -> None:
+    dirt = Truth(market.truth).frame("dirt")
+    caught = market.warehouse.table("quarantine")
+    assert sorted(zip(dirt["table"], dirt["line"], strict=True)) == sorted(zip(caught["table"], caught["line"], strict=True))
+    loads = market.warehouse.table("loads")
+    assert (loads["rows_in"] == loads["kept"] + loads["quarantined"]).all()
+
+
+def test_every_table_keeps_its_contract(market: Workspace) -> None:
+    for name in market.warehouse.names():
+        if name not in ("credits", "touchpoints", "journeys"):
+            assert check(name, market.warehouse.table(name)).rejected.empty, name
+
+
+def test_nothing_runs_twice_without_reason(market: Workspace) -> None:
+    assert all(ran.skipped for ran in refresh(market).ran)
+    assert all(ran.skipped for ran in measure(market).ran)
+    assert market.warehouse.table("runs")["step"].is_unique
+
+
+def test_credits_sum_to_one_and_contributions_to_the_fit(market: Workspace) -> None:
+    sums = market.warehouse.sql("SELECT method, journey_id, sum(credit) AS total FROM credits GROUP BY ALL")
+    np.testing.assert_allclose(sums["total"], 1, atol=1e-9)
+    conversions = market.warehouse.sql("SELECT count(DISTINCT journey_id) AS n FROM journeys WHERE converted")["n"].item()
+    assert (sums.groupby("method")["journey_id"].nunique() == conversions).all()
+
+
+@pytest.mark.parametrize("metric", ["revenue", "engagements"])
+def test_a_plan_keeps_its_budget_and_is_recorded(market: Workspace, metric: str) -> None:
+    made = plan(market, 20_000, metric=metric)
+    lines = market.ledger.table("plans").query("plan_id == @made.plan_id")
+    assert 0 < lines["budget"].sum() <= 20_000
+    assert made.selection.gap <= 0.01
+    assert (lines["why"].str.len() > 10).all()
+    assert made.allocation is not None
+    assert round(made.allocation.recommended.sum(), 2) == round(made.allocation.current.sum(), 2)
+
+
+def test_the_report_says_it_all_without_a_network(market: Workspace, tmp_path: Path) -> None:
+    plan(market, 20_000)
+    page = write_html(market, tmp_path / "r.html").read_text(encoding="utf-8")
+    for title in (
+        "At a glance",
+        "The plan",
+        "Channel budgets",
+        "Marketing mix",
+        "What campaigns caused",
+        "Attribution",
+        "Data health",
+    ):
+        assert f"<h2>{title}</h2>" in page
+    body = page.split("</script>", 1)[1]
+    assert "src=" not in body and "https://" not in body.replace("https://plot.ly", "").replace("https://plotly.com", "")
+    sheets = pd.read_excel(write_xlsx(market, tmp_path / "r.xlsx"), sheet_name=None)
+    assert "Summary" in sheets and len(sheets) > 5
+    path, rows = write_table(market, "sales", tmp_path / "s.parquet")
+    assert rows == len(pd.read_parquet(path)) == market.warehouse.rows("sales")
+
+
+def test_formulas_are_neutralised_on_the_way_out(market: Workspace, tmp_path: Path) -> None:
+    market.ledger.append({
+        "plan_runs": pd.DataFrame([{"plan_id": "=1+1", "made_at": "2025-01-01", "metric": "+cmd", "budget": 1.0, "cost": 1.0, "value": -1.0,
+                                    "bound": 1.0, "gap": 0.0, "rules": "@x", "state": "-y"}]),
+    })  # fmt: skip
+    write_table(market, "plan_runs", tmp_path / "p.csv")
+    row = pd.read_csv(tmp_path / "p.csv").query('state == "\'-y"').iloc[0]
+    assert (row["plan_id"], row["metric"], row["rules"], row["value"]) == ("'=1+1", "'+cmd", "'@x", -1.0)
+    write_table(market, "plan_runs", tmp_path / "p.xlsx")
+    import openpyxl
+
+    kinds = {cell.data_type for line in openpyxl.load_workbook(tmp_path / "p.xlsx").active for cell in line}
+    assert "f" not in kinds
+
+
+def test_lift_of_a_campaign_and_its_refusals(market: Workspace) -> None:
+    answer = lift_of(market, "geo-launch")
+    assert answer["low"] < answer["effect"] < answer["high"]
+    with pytest.raises(InputError, match="no campaign 'x'"):
+        lift_of(market, "x")
+    with pytest.raises(CannotTell, match="cannot be judged"):
+        lift_of(market, "always-on")
+
+
+def test_every_proof_has_a_row(market: Workspace) -> None:
+    truth = Truth(market.truth)
+    rows = [row for proof in prove.PROOFS for row in proof(market, truth)]
+    methods = {row[0].split(",")[0].split("/")[0] for row in rows}
+    assert methods == {
+        "intake",
+        "identity",
+        "attribution",
+        "synthetic_control",
+        "mix",
+        "effectiveness",
+        "selection",
+        "allocation",
+    }
+    assert all(np.isfinite(row[2]) and row[2] >= 0 for row in rows)
+
+
+# -- the command line
+
+
+def test_the_commands_talk_to_people_and_machines(market: Workspace, tmp_path: Path) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, list(words))
+        return done.exit_code, done.output if done.exception is None or isinstance(done.exception, SystemExit) else repr(
+            done.exception
+        )
+
+    market.warehouse.publish()
+    where = ("--workspace", str(market.folder))
+    code, shown = run("check", *where, "--json")
+    assert code == 0 and {"loads", "quarantine", "health"} == set(json.loads(shown))
+    assert run("export", "regions", str(tmp_path / "r.csv"), *where)[0] == 0
+    assert run("report", str(tmp_path / "r.html"), *where)[0] == 0
+    assert "liftwise init" in run("refresh", "--workspace", str(tmp_path / "none"))[1]
+    assert run("init", str(tmp_path / "fresh"))[0] == 0
+    assert "no files in" in run("refresh", "--workspace", str(tmp_path / "fresh"))[1]
+
+
+# -- real data
+
+
+def real(tmp_path: Path, toml: str, *files: Path) -> Workspace:
+    folder = tmp_path / "ws"
+    (folder / "data").mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, folder / "data")
+    Workspace.create(folder).close()
+    (folder / "liftwise.toml").write_text((folder / "liftwise.toml").read_text() + toml)
+    return Workspace.open(folder)
+
+
+def test_prop99_is_a_panel_read_as_sales(shared_data: Shared, tmp_path: Path) -> None:
+    toml = """
+[time]
+grid = "year"
+[tables.sales]
+files = "smoking_long.csv"
+[tables.sales.columns]
+week = "year"
+region = "state"
+revenue = "cigsale"
+[tables.campaigns]
+select = "select 'prop99' as campaign_id, 'Proposition 99' as name, '1989-01-01' as starts_on, '2000-12-31' as ends_on, 'California' as regions"
+"""
+    with real(tmp_path, toml, shared_data("prop99_california") / "smoking_long.csv") as ws:
+        refresh(ws)
+        assert ws.warehouse.rows("sales") == 1209
+        assert ws.warehouse.rows("quarantine") == 0
+        measure(ws, "lift")
+        rows = ws.warehouse.table("lift_results").set_index("method")
+        assert rows.loc["synthetic_control/outcome", "effect"] / 12 == pytest.approx(-19.514, abs=0.01)
+
+
+def test_robyn_weeks_give_a_mix(shared_data: Shared, tmp_path: Path) -> None:
+    toml = """
+[tables.sales]
+select = "select DATE as week, 'all' as region, revenue from dt_simulated_weekly"
+[tables.spend]
+select = "unpivot (select DATE as week, tv_S, ooh_S, print_S, facebook_S, search_S from dt_simulated_weekly) on tv_S, ooh_S, print_S, facebook_S, search_S into name channel value spend"
+[tables.factors]
+select = "unpivot (select DATE as week, competitor_sales_B::double as competitor, newsletter::double as newsletter, (events = 'event1')::int::double as event1, (events = 'event2')::int::double as event2 from dt_simulated_weekly) on competitor, newsletter, event1, event2 into name name value value"
+"""
+    with real(tmp_path, toml, shared_data("robyn_simulated_weekly") / "dt_simulated_weekly.csv") as ws:
+        flow = refresh(ws)
+        assert "journeys" in flow.left_out
+        assert ws.warehouse.rows("sales") == 208
+        assert ws.warehouse.rows("spend") == 208 * 5
+        assert ws.warehouse.rows("quarantine") == 0
+        scores = measure(ws, "mix").metrics("mix")
+        assert scores["rmse_pct"] < scores["naive_rmse_pct"]
+        assert scores["rmse_pct"] < 15
+
+
+def test_complete_journey_households_become_journeys(shared_data: Shared, tmp_path: Path) -> None:
+    folder = shared_data("complete_journey")
+    toml = """
+[tables.orders]
+timezone = "America/New_York"
+select = "select basket_id as order_id, household_id as person_id, transaction_timestamp as ordered_at, sum(sales_value) as revenue, product_id, sum(quantity) as units, sum(coupon_disc) as discount from transactions_sample group by all"
+[tables.touchpoints]
+select = "select 'm-' || c.campaign_id || '-' || household_id as touch_id, household_id as person_id, d.start_date::timestamp as occurred_at, 'mailing' as channel, 'view' as kind, c.campaign_id as campaign_id from campaigns c join campaign_descriptions d using (campaign_id) union all select 'r-' || row_number() over (), household_id, redemption_date::timestamp, 'coupon', 'engage', campaign_id from coupon_redemptions"
+[tables.products]
+files = "products.parquet"
+[tables.products.columns]
+category = "product_category"
+[tables.campaigns]
+select = "select campaign_id, campaign_type as name, start_date as starts_on, end_date as ends_on from campaign_descriptions"
+"""
+    names = ("transactions_sample", "campaigns", "campaign_descriptions", "coupon_redemptions", "products")
+    with real(tmp_path, toml, *(folder / f"{name}.parquet" for name in names)) as ws:
+        refresh(ws)
+        loads = ws.warehouse.table("loads").set_index("table")
+        assert (loads["rows_in"] == loads["kept"] + loads["quarantined"]).all()
+        assert loads.loc["orders", "kept"] > 70_000
+        assert loads.loc["touchpoints", "quarantined"] == 0
+        flow = measure(ws, "attribution")
+        assert flow.left_out == {}
+        credits = ws.warehouse.table("channel_credits")
+        assert set(credits["channel"]) == {"mailing", "coupon", "organic"}
