@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pandas as pd
 from liftwise.core.errors import CannotTell
 from liftwise.core.uncertainty import normal_quantile
 from liftwise.models.causal.checks import Check
-from liftwise.models.causal.placebo import Placebos, PlaceboTest, needed
+from liftwise.models.causal.inference import Test
+from liftwise.models.causal.placebo import Placebos
 from liftwise.models.causal.words import amount, chance, one_line
 
 if TYPE_CHECKING:
@@ -26,12 +28,15 @@ class Lift:
     Parameters
     ----------
     effect : total over the periods from `start` to `end` and over all `treated` units, in the outcome's unit.
-    weights : by donor, largest first; they sum to 1. Donors of weight 0 are left out.
+    weights : by donor, largest first; donors of weight 0 are left out; empty where the design has no donors.
     actual, counterfactual : by period, from the panel's beginning to `end`: sums over the treated units.
     pre_rmspe : root mean squared gap before the start, of the treated units' mean.
     checks : what could make it wrong, looked at.
 
-    Intervals and p-value come from one placebo test: p < 1 − level exactly when the interval of that level excludes 0.
+    test : gives p-value and intervals: p < 1 − level exactly when the interval of that level excludes 0.
+    period_test : the same for the effect of one period (its number), where the design can tell.
+    placebos : what was found where nothing happened, when that was looked at.
+    duality_gap : largest duality gap of all fits, as a share of the donors' mean squared distance: 0 means solved exactly.
     """
 
     effect: float
@@ -44,8 +49,10 @@ class Lift:
     pre_periods: int
     pre_rmspe: float
     checks: tuple[Check, ...]
-    placebos: Placebos = field(repr=False)
-    test: PlaceboTest = field(repr=False)
+    test: Test = field(repr=False)
+    period_test: Callable[[int], Test | None] = field(repr=False, default=lambda _: None)
+    placebos: Placebos | None = field(repr=False, default=None)
+    duality_gap: float = 0.0
 
     @property
     def gap(self) -> pd.Series:
@@ -73,35 +80,22 @@ class Lift:
         base = float(self.counterfactual.iloc[self.pre_periods :].sum())
         return self.effect / base if base > 0 else float("nan")
 
-    @property
-    def duality_gap(self) -> float:
-        """Largest duality gap of all fits, as a share of the donors' mean squared distance: 0 means solved exactly."""
-        return self.placebos.duality
-
     def interval(self, level: float = 0.90) -> tuple[float, float]:
-        """All effects that the placebo test does not reject at 1 − `level`.
+        """All effects that the test does not reject at 1 − `level`.
 
         Raises
         ------
         CannotTell
-            When there are too few placebos for the level, or they share too much in the effect to bound it.
+            When the test cannot bound the effect at that level, such as with too few placebos.
         """
         normal_quantile(level)  # refuses a level that is none
-        found, placebos = self.test.interval(level), len(self.test.lower)
-        if found is None:
-            raise CannotTell(
-                f"{placebos} placebos cannot give an interval at {level:.0%}",
-                fix=f"have at least {needed(level)} comparison units, or ask for a lower level",
-            )
-        if not np.isfinite(found).all():
-            raise CannotTell(
-                f"the interval at {level:.0%} has no end: too many comparisons share in the effect",
-                fix="add comparison units, or treat fewer",
-            )
+        found = self.test.interval(level)
+        if found is None or not np.isfinite(found).all():
+            raise self.test.refusal(level)
         return found
 
     def to_frame(self, test_id: str = "", level: float = 0.90) -> pd.DataFrame:
-        """Table `lift`: one row per period; `low` and `high` are the placebo interval of that period, from the start on."""
+        """Table `lift`: one row per period; `low` and `high` are the interval of that period, from the start on."""
         low, high = self.band(level)
         return pd.DataFrame({
             "test_id": test_id, "unit": ";".join(self.treated), "week": self.actual.index, "actual": self.actual.to_numpy(),
@@ -112,7 +106,8 @@ class Lift:
         """Interval of each period's effect; not a number before the start and where it has no bound."""
         ends = np.full((2, len(self.actual)), np.nan)
         for k in range(self.pre_periods, len(self.actual)):
-            found = self.placebos.test(slice(k, k + 1)).interval(level)
+            test = self.period_test(k)
+            found = None if test is None else test.interval(level)
             if found is not None:
                 ends[:, k] = np.where(np.isfinite(found), found, np.nan)
         return ends[0], ends[1]

@@ -18,6 +18,7 @@ Studies 3, for why effects must be studentised; Chernozhukov, Wüthrich and Zhu 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, comb, floor
@@ -25,6 +26,7 @@ from math import ceil, comb, floor
 import numpy as np
 from numpy.typing import NDArray
 
+from liftwise.core.errors import CannotTell
 from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.causal.simplex import SimplexFit, fit_groups, simplex_least_squares
 
@@ -32,6 +34,7 @@ BLOCKS = 5  # of the pre-period, each predicted once from the others
 GROUPS = 999  # at most, of placebo groups when several units are treated
 
 Groups = NDArray[np.int64]
+Periods = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,18 @@ class PlaceboTest:
             return None
         return float(np.sort(self.lower)[count - 1]), float(np.sort(self.upper)[-count])
 
+    def refusal(self, level: float) -> CannotTell:
+        """Too few placebos, or ones that share too much in the effect."""
+        if self.interval(level) is None:
+            return CannotTell(
+                f"{len(self.lower)} placebos cannot give an interval at {level:.0%}",
+                fix=f"have at least {needed(level)} comparison units, or ask for a lower level",
+            )
+        return CannotTell(
+            f"the interval at {level:.0%} has no end: too many comparisons share in the effect",
+            fix="add comparison units, or treat fewer",
+        )
+
 
 def needed(level: float) -> int:
     """Placebos needed for an interval of `level`: with m of them p cannot fall below 1/(m + 1).
@@ -102,7 +117,7 @@ class Placebos:
     scale, scales : cross-fitted error per unit and period, of the treated mean and of each placebo (m,).
     shares : (m,) part of the treated units' total effect that each placebo would show; 0 with one treated unit.
     size : number of treated units.
-    fit : weights of the treated mean's donors.
+    weights : of the treated mean's donors; empty where the design has none.
     duality : the largest duality gap of all fits, as a share of the donors' mean squared distance.
     """
 
@@ -112,7 +127,7 @@ class Placebos:
     scales: Floats
     shares: Floats
     size: int
-    fit: SimplexFit
+    weights: Floats
     duality: float
 
     def test(self, periods: slice) -> PlaceboTest:
@@ -140,21 +155,62 @@ def run_placebos(values: Floats, treated: list[int], pre: int, *, demean: bool, 
     least = 1e-9 * float(np.abs(values[:, :pre]).mean()) + 1e-300  # an exact copy among the donors leaves no error at all
     return Placebos(
         gaps, placebo[:, :-1], max(_rms(np.concatenate(held)[None])[0], least),
-        np.maximum(_rms(np.concatenate(helds, axis=1)), least), len(treated) * placebo[:, -1], len(treated), fit, duality,
+        np.maximum(_rms(np.concatenate(helds, axis=1)), least), len(treated) * placebo[:, -1], len(treated), fit.weights, duality,
     )  # fmt: skip
 
 
-def placebo_groups(units: int, treated: list[int], seed: int) -> Groups:
-    """Groups as large as `treated` (sorted) among `units`, other than it: all when at most 999, else 999 drawn.
+Predict = Callable[[Floats, Floats, Periods, Periods, Floats], tuple[Floats, Floats]]
+
+
+def run_placebos_by(
+    predict: Predict, values: Floats, treated: list[int], pre: int, covariates: Floats, *, seed: int, most: int
+) -> Placebos:
+    """The same for any way to predict: ``predict(donors, target, train, judge, covariates)`` gives (counterfactual, weights).
+
+    One prediction at a time, so at most `most` placebos: slower, and for designs without a Gram matrix to share.
+    """
+    size, periods = len(treated), np.arange(values.shape[1])
+    rows = np.arange(len(values))
+    own = np.array(sorted(treated))
+    if size == 1:
+        groups = np.delete(rows, own)[:, None]
+        pools = [np.setdiff1d(rows, [*own, *group]) for group in groups]
+        split = np.zeros(len(values))
+    else:
+        groups = placebo_groups(len(values), own.tolist(), seed, most)
+        pools = [np.setdiff1d(rows, group) for group in groups]
+        split = _split_of_effect(values, treated, pre)
+
+    def gap(group: NDArray[np.intp], pool: NDArray[np.intp], train: Periods, judge: Periods) -> tuple[Floats, Floats]:
+        target, aim = values[group].mean(axis=0), covariates[group].mean(axis=0)
+        made, weights = predict(values[pool], target, train, judge, np.vstack([covariates[pool], aim]))
+        return target[judge] - made, weights
+
+    others = np.setdiff1d(rows, own)
+    whole = [gap(group, pool, periods[:pre], periods) for group, pool in zip([own, *groups], [others, *pools], strict=True)]
+    held = np.array([
+        np.concatenate([gap(group, pool, *block)[0] for block in _blocks(pre)]) for group, pool in zip([own, *groups], [others, *pools], strict=True)
+    ])  # fmt: skip
+    shares = [split[group].mean() - (weights @ split[pool] if len(weights) else 0.0)
+              for (_, weights), group, pool in zip(whole[1:], groups, pools, strict=True)]  # fmt: skip
+    least = 1e-9 * float(np.abs(values[:, :pre]).mean()) + 1e-300
+    scales = np.maximum(_rms(held), least)
+    return Placebos(
+        whole[0][0], np.array([found for found, _ in whole[1:]]), float(scales[0]), scales[1:], size * np.array(shares), size, whole[0][1], 0.0,
+    )  # fmt: skip
+
+
+def placebo_groups(units: int, treated: list[int], seed: int, most: int = GROUPS) -> Groups:
+    """Groups as large as `treated` (sorted) among `units`, other than it: all when at most `most`, else that many drawn.
 
     >>> placebo_groups(3, [0, 1], seed=7).tolist()
     [[0, 2], [1, 2]]
     """
     size, own = len(treated), tuple(treated)
-    if comb(units, size) <= GROUPS + 1:
+    if comb(units, size) <= most + 1:
         return np.array([group for group in combinations(range(units), size) if group != own], dtype=np.int64)
     random, drawn = spawn(seed, "placebo groups"), set[tuple[int, ...]]()
-    while len(drawn) < GROUPS:
+    while len(drawn) < most:
         drawn.add(tuple(sorted(random.choice(units, size, replace=False).tolist())))
         drawn.discard(own)
     return np.array(sorted(drawn), dtype=np.int64)
@@ -168,7 +224,7 @@ def _split_of_effect(values: Floats, treated: list[int], pre: int) -> Floats:
     return split
 
 
-def _blocks(pre: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _blocks(pre: int) -> list[tuple[Periods, Periods]]:
     """Training and held-out periods; blocks are contiguous, so that neighbours in time do not give the answer away."""
     blocks = np.array_split(np.arange(pre), BLOCKS)
     return [(np.setdiff1d(np.arange(pre), block), block) for block in blocks]
@@ -178,9 +234,7 @@ def _rms(gaps: Floats) -> Floats:
     return np.sqrt(np.mean(gaps**2, axis=1))
 
 
-def _treated_gaps(
-    donors: Floats, mean: Floats, train: NDArray[np.intp], judge: NDArray[np.intp], demean: bool
-) -> tuple[SimplexFit, Floats]:
+def _treated_gaps(donors: Floats, mean: Floats, train: Periods, judge: Periods, demean: bool) -> tuple[SimplexFit, Floats]:
     """Learn the treated mean's weights on periods `train`; actual minus synthetic in periods `judge`."""
     if demean:
         donors, mean = donors - donors[:, train].mean(axis=1, keepdims=True), mean - mean[train].mean()
@@ -189,7 +243,7 @@ def _treated_gaps(
 
 
 def _placebo_gaps(
-    pool: Floats, groups: Groups, train: NDArray[np.intp], judge: NDArray[np.intp], demean: bool, split: Floats | None = None
+    pool: Floats, groups: Groups, train: Periods, judge: Periods, demean: bool, split: Floats | None = None
 ) -> tuple[Floats, float]:
     """The same for every group; with `split`, one more column: the part of the effect that each group would show."""
     if demean:

@@ -49,6 +49,8 @@ def _band(figure: go.Figure, when: Any, low: np.ndarray, high: np.ndarray, name:
 def _fan(lift: Lift) -> tuple[list[Any], list[float | None]]:
     """Placebo gaps at the treated units' scale, as one broken line."""
     of = lift.placebos
+    if of is None:
+        return [], []
     chosen = np.unique(np.linspace(0, len(of.placebo) - 1, min(FAN, len(of.placebo))).astype(int))
     x: list[Any] = []
     y: list[float | None] = []
