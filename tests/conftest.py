@@ -7,6 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# the same examples in every run, on machines of any speed; `pytest --hypothesis-profile explore` looks for new ones
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("steady")
 
 REFERENCE = Path(os.environ.get("LIFTWISE_REFERENCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -101,6 +104,14 @@ def test_more_money_never_hurts_and_the_same_input_gives_the_same_plan() -> None
     assert values == sorted(values)
     one, other = (select(frame, metric="revenue", budget=400, events=events).assignments for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """The solver greets in its first run of a process, also between the brackets of JSON; so a process of its own is asked."""
+    code = "import sys; sys.path.insert(0, 'tests'); from test_selection import market; from liftwise.decisions.selection import select; " \
+           "f, e = market(1, 5, 2, 3, 1); select(f, metric='revenue', budget=300, events=e)"  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    assert capfd.readouterr().out == ""
 
 
 def test_impossible_rules_are_named() -> None:

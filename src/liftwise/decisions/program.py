@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,7 @@ def solve(program: Program, columns: Ints, *, integer: bool, seconds: float, gap
     if integer:
         whole, free = highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous
         model.integrality_ = [whole] * len(columns) + [free] * len(needy)
-    engine: Any = highspy.Highs()
+    engine = _engine()
     for option, value in (
         ("output_flag", False),
         ("time_limit", max(seconds, 0.1)),
@@ -115,6 +116,20 @@ def solve(program: Program, columns: Ints, *, integer: bool, seconds: float, gap
     return Solved(
         y[: len(columns)], y[len(columns) :], np.array(solution.row_dual), float(info.objective_function_value), bound, True
     )
+
+
+def _engine() -> Any:
+    """A HiGHS that keeps quiet. Its first one in a process greets on file descriptor 1, which belongs to the caller's output."""
+    import highspy
+
+    held, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        return highspy.Highs()
+    finally:
+        os.dup2(held, 1)
+        os.close(held)
+        os.close(nowhere)
 
 
 def sift(program: Program, seconds: float) -> tuple[Solved, Ints, Floats, float]:
