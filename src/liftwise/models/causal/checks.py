@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.uncertainty import Floats
-from liftwise.models.causal.placebo import Placebos, PlaceboTest, needed
+from liftwise.models.causal.calibration import Calibration
+from liftwise.models.causal.inference import Test
+from liftwise.models.causal.placebo import PlaceboTest, needed
 from liftwise.models.causal.words import amount
 
 MOST_LEFT_OUT = 30  # donors left out in turn: those with the most weight
@@ -34,24 +36,28 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What the checks look at: the donors (n, t), the treated mean (t,), and which periods are before and in the test.
+    """What the checks look at, on the scale of the fit (logs, where the design takes logs).
 
-    without : the gap over all periods when one donor is not at hand.
+    donors (n, t), names (n,), mean (t,) of the treated, gap (t,) to its counterfactual; held : error of held-out predictions before
+    the start; demean : whether levels were taken out; weights (n,) or empty; effect_without : the effect when one donor is not at hand.
     """
 
     donors: Floats
     names: tuple[str, ...]
     mean: Floats
+    gap: Floats
+    held: float
     pre: int
     demean: bool
-    placebos: Placebos
-    test: PlaceboTest
-    without: Callable[[int], Floats]
+    weights: Floats
+    duality: float
+    test: Test
+    effect_without: Callable[[int], float]
 
 
 def run_checks(setting: Setting) -> list[Check]:
-    """All checks, in the order in which doubts arise."""
-    return [_fit(setting), _hull(setting), _rank(setting), _concentration(setting), _leave_one_out(setting)]
+    """All checks of the counterfactual, in the order in which doubts arise."""
+    return [_fit(setting), _hull(setting), _concentration(setting), _leave_one_out(setting)]
 
 
 def _worse(value: float, warn: float, fail: float) -> Verdict:
@@ -61,8 +67,8 @@ def _worse(value: float, warn: float, fail: float) -> Verdict:
 def _fit(of: Setting) -> Check:
     """Error before the campaign beside the outcome's own movement; held out, so that many donors do not flatter it."""
     movement = float(of.mean[: of.pre].std())
-    within = float(np.sqrt(np.mean(of.placebos.treated[: of.pre] ** 2)))
-    held = of.placebos.scale
+    within = float(np.sqrt(np.mean(of.gap[: of.pre] ** 2)))
+    held = of.held
     ratio = held / movement
     verdict = _worse(ratio, 0.75, 1.25)
     says = {
@@ -88,11 +94,10 @@ def _hull(of: Setting) -> Check:
     return Check("hull", _worse(share, 0.05, 0.5), sentence, pd.DataFrame({"outside": outside}))
 
 
-def _rank(of: Setting) -> Check:
+def placebo_rank(test: PlaceboTest, scales: Floats) -> Check:
     """Where the treated unit stands among the placebos, and whether they are enough."""
-    units = len(of.test.lower) + 1
-    rank = round(of.test.p_value * units)
-    sentence = f"Studentised, the effect ranks {rank} of {units}."
+    units = len(test.lower) + 1
+    sentence = f"Studentised, the effect ranks {round(test.p_value * units)} of {units}."
     if units - 1 < needed(0.90):
         verdict: Verdict = "fail"
         sentence += f" At 90 % at least {needed(0.90)} placebos are needed: add comparison units."
@@ -101,17 +106,31 @@ def _rank(of: Setting) -> Check:
         sentence += " So few placebos give a coarse p-value and a wide interval."
     else:
         verdict = "ok"
-    table = pd.DataFrame({"effect_low": of.test.lower, "effect_high": of.test.upper, "scale": of.placebos.scales})
+    table = pd.DataFrame({"effect_low": test.lower, "effect_high": test.upper, "scale": scales})
     return Check("placebo rank", verdict, sentence, table)
+
+
+def calibrated(calibration: Calibration, t: Floats, windows: int) -> Check:
+    """How far placebos strayed beside what their own errors promised; `t` (m + 1,) in space, the treated one first."""
+    rank, units = 1 + int(np.sum(np.abs(t[1:]) >= abs(t[0]))), len(t)
+    counted = [f"{units - 1} in space"] + ([f"{windows} earlier windows"] if "time" in calibration.sources else [])
+    verdict: Verdict = "warn" if calibration.factor > 2 or calibration.df < 10 else "ok"
+    sentence = (
+        f"Placebos ({', '.join(counted)}) strayed {calibration.factor:.2f} times as far as their held-out errors promised, which the "
+        f"interval allows for; the effect ranks {rank} of {units}."
+    )
+    if calibration.df < 10:
+        sentence += " So few independent placebos make a wide interval: add comparison units."
+    return Check("placebos", verdict, sentence, pd.DataFrame({"t": t, "treated": np.arange(units) == 0}))
 
 
 def _concentration(of: Setting) -> Check:
     """Whether the counterfactual hangs on one donor."""
-    if not len(of.placebos.weights):
+    if not len(of.weights):
         return Check("weights", "ok", "This design gives donors no weights.", pd.DataFrame({"donor": [], "weight": []}))
-    weights = pd.Series(of.placebos.weights, index=list(of.names)).sort_values(ascending=False)
+    weights = pd.Series(of.weights, index=list(of.names)).sort_values(ascending=False)
     effective = float(1 / np.sum(weights**2))
-    exact = of.placebos.duality <= 1e-6
+    exact = of.duality <= 1e-6
     sentence = f"The counterfactual rests on {effective:.1f} donors in effect; {weights.index[0]} has {weights.iloc[0]:.0%}."
     if not exact:
         sentence += " The weights could not be solved to precision."
@@ -121,10 +140,10 @@ def _concentration(of: Setting) -> Check:
 
 def _leave_one_out(of: Setting) -> Check:
     """The effect again, without each donor in use."""
-    used = np.flatnonzero(np.abs(of.placebos.weights) > 1e-6) if len(of.placebos.weights) else np.arange(len(of.donors))
+    used = np.flatnonzero(np.abs(of.weights) > 1e-6) if len(of.weights) else np.arange(len(of.donors))
     if len(used) > MOST_LEFT_OUT:
-        used = used[np.argsort(-np.abs(of.placebos.weights[used]), kind="stable")[:MOST_LEFT_OUT]]
-    effects = np.array([of.placebos.size * of.without(int(donor))[of.pre :].sum() for donor in used])
+        used = used[np.argsort(-np.abs(of.weights[used]), kind="stable")[:MOST_LEFT_OUT]]
+    effects = np.array([of.effect_without(int(donor)) for donor in used])
     interval = of.test.interval(0.90) or (-np.inf, np.inf)
     told = not interval[0] <= 0 <= interval[1]
     turned = bool((np.sign(effects) != np.sign(of.test.effect)).any())

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from liftwise.core.uncertainty import Floats
-from liftwise.models.causal.checks import Setting, run_checks
+from liftwise.models.causal.checks import Setting, placebo_rank, run_checks
 from liftwise.models.causal.lift import Lift
 from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.placebo import Placebos, run_placebos_by
@@ -103,14 +103,16 @@ class DonorDesign(ABC):
         test = placebos.test(slice(first, None))
         aim = known[:size].mean(axis=0)
 
-        def without(donor: int) -> Floats:
-            """The gap over all periods when `donor` is not at hand."""
+        def without(donor: int) -> float:
             rest = np.delete(donors, donor, axis=0)
             covariates = np.vstack([np.delete(known[size:], donor, axis=0), aim])
             periods = np.arange(values.shape[1])
-            return mean - self.predict(View(rest, mean, periods[:first], periods, covariates))[0]
+            gap = mean - self.predict(View(rest, mean, periods[:first], periods, covariates))[0]
+            return float(size * gap[first:].sum())
 
-        setting = Setting(donors, names, mean, first, self.demean, placebos, test, without)
+        setting = Setting(
+            donors, names, mean, placebos.treated, placebos.scale, first, self.demean, placebos.weights, placebos.duality, test, without
+        )  # fmt: skip
         weights = pd.Series(placebos.weights, index=pd.Index(names[: len(placebos.weights)], name="donor"), name="weight")
         return Lift(
             effect=test.effect, treated=tuple(panel.units[row] for row in question.treated), outcome=panel.outcome, method=self.method,
@@ -118,6 +120,6 @@ class DonorDesign(ABC):
             actual=pd.Series(size * mean, index=when, name="actual"),
             counterfactual=pd.Series(size * (mean - placebos.treated), index=when, name="counterfactual"),
             pre_periods=first, pre_rmspe=float(np.sqrt(np.mean(placebos.treated[:first] ** 2))),
-            checks=(*run_checks(setting), data_check(panel, question)), test=test,
+            checks=(*run_checks(setting), placebo_rank(test, placebos.scales), data_check(panel, question)), test=test,
             period_test=lambda k: placebos.test(slice(k, k + 1)), placebos=placebos, duality_gap=placebos.duality,
         )  # fmt: skip

@@ -68,9 +68,48 @@ class StudentTest:
         quantile = norm.ppf(0.5 + level / 2) if np.isinf(self.df) else t.ppf(0.5 + level / 2, self.df)
         return self.effect - float(quantile) * self.error, self.effect + float(quantile) * self.error
 
+    def times(self, factor: float) -> StudentTest:
+        """The same test in another unit."""
+        return StudentTest(self.effect * factor, self.error * abs(factor), self.df)
+
     def refusal(self, level: float) -> CannotTell:
         """Only an error that is no number leaves no interval."""
         return CannotTell(f"the standard error cannot be told, so neither can an interval at {level:.0%}")
+
+
+@dataclass(frozen=True)
+class RatioTest:
+    """A test of a log ratio (actual to counterfactual), told in the outcome's unit: δ becomes actual · (1 − exp(−δ)).
+
+    >>> test = RatioTest(StudentTest(np.log(1.25), 0.1), actual=500.0)
+    >>> round(test.effect, 6), round(test.p_value, 4)
+    (100.0, 0.0257)
+    """
+
+    log_ratio: StudentTest
+    actual: float
+
+    @property
+    def effect(self) -> float:
+        """Actual minus counterfactual."""
+        return self._told(self.log_ratio.effect)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided."""
+        return self.log_ratio.p_value
+
+    def interval(self, level: float) -> tuple[float, float] | None:
+        """The ends of the ratio's interval, told in the outcome's unit (a monotone map)."""
+        found = self.log_ratio.interval(level)
+        return None if found is None else (self._told(found[0]), self._told(found[1]))
+
+    def refusal(self, level: float) -> CannotTell:
+        """As for the ratio."""
+        return self.log_ratio.refusal(level)
+
+    def _told(self, log_ratio: float) -> float:
+        return float(self.actual * -np.expm1(-log_ratio))
 
 
 @dataclass(frozen=True, eq=False)

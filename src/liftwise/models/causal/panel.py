@@ -5,12 +5,15 @@ Rules, in this order; whatever they leave out is listed in `Panel.dropped`:
 1. rows of the same unit and period are summed (products, segments);
 2. first or last periods that more than half of the units lack are left out (a week still running);
 3. a unit that still lacks a period, or has no number there, is left out: a hole is not a zero.
+
+Covariates and exposures follow the outcome's units and periods and never decide about them: where they are unknown they are
+not a number. Of rows of the same unit and period, a covariate (a property) is averaged and an exposure (an amount) is summed.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -33,6 +36,8 @@ class Panel:
     periods : first moment of each period (datetime64), or numbers such as years; increasing.
     outcome : what is counted.
     dropped : frame kind (rows, unit, period), name, reason.
+    covariates : by name, array (units, periods), such as income; not a number where unknown.
+    exposure : by name, array (units, periods), such as television GRPs; not a number where unknown.
     """
 
     matrix: Floats = field(repr=False)
@@ -40,15 +45,20 @@ class Panel:
     periods: pd.Index = field(repr=False)
     outcome: str = "revenue"
     dropped: pd.DataFrame = field(default_factory=lambda: _listed([]), repr=False)
+    covariates: Mapping[str, Floats] = field(default_factory=dict, repr=False)
+    exposure: Mapping[str, Floats] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, unit: str = "region", time: str = "week", outcome: str = "revenue") -> Panel:
-        """Read a long frame, such as table `sales`.
+    def of(
+        cls, frame: pd.DataFrame, unit: str = "region", time: str = "week", outcome: str = "revenue",
+        *, covariates: Sequence[str] = (), exposure: Sequence[str] = (),
+    ) -> Panel:  # fmt: skip
+        """Read a long frame, such as table `sales`; `covariates` and `exposure` name further columns of it.
 
         Raises
         ------
         TableError
-            If a column is missing, or time or outcome cannot be read.
+            If a column is missing, or one of them cannot be read.
         CannotTell
             If periods are missing for everybody, or no unit is whole.
 
@@ -57,9 +67,10 @@ class Panel:
         >>> panel.units, list(panel.dropped["reason"])
         (('n',), ['lacks 1 of 2 periods, the first 2'])
         """
-        _columns(frame, [unit, time, outcome])
+        _columns(frame, [unit, time, outcome, *covariates, *exposure])
         known = frame[frame[unit].notna() & frame[time].notna()]
-        grid = _grid(known[unit].astype("str"), _times(known[time]), _amounts(known[outcome]))
+        where = known[unit].astype("str"), _times(known[time])
+        grid = _grid(*where, _amounts(known[outcome]))
         if grid.empty:
             raise CannotTell("there are no rows to make a panel of", fix=f"give rows with {unit}, {time} and {outcome}")
         edges = _thin_edges(grid)
@@ -73,7 +84,14 @@ class Panel:
         whole = grid.drop(index=holed)
         if whole.empty:
             raise CannotTell(f"no unit has {outcome} in every period", fix="fill the missing periods, or shorten the panel")
-        return cls(whole.to_numpy(float), tuple(map(str, whole.index)), whole.columns, outcome, _listed(left_out))
+
+        def beside(names: Sequence[str], how: str) -> dict[str, Floats]:
+            return {name: _beside(whole, *where, _amounts(known[name]), how) for name in names}
+
+        return cls(
+            whole.to_numpy(float), tuple(map(str, whole.index)), whole.columns, outcome, _listed(left_out),
+            beside(covariates, "mean"), beside(exposure, "sum"),
+        )  # fmt: skip
 
     def rows(self, names: Sequence[str]) -> list[int]:
         """Row numbers of the named units.
@@ -134,6 +152,12 @@ def _grid(units: pd.Series, times: pd.Series, amounts: pd.Series) -> pd.DataFram
     np.add.at(sums, (row, column), amounts.to_numpy())
     seen[row, column] = True
     return pd.DataFrame(np.where(seen, sums, np.nan), index=names, columns=periods)
+
+
+def _beside(grid: pd.DataFrame, units: pd.Series, times: pd.Series, amounts: pd.Series, how: str) -> Floats:
+    """Another column on the outcome's units and periods: mean or sum of the rows that have a number."""
+    cells = amounts.dropna().groupby([units, times]).agg(how)
+    return cells.unstack().reindex(index=grid.index, columns=grid.columns).to_numpy(float)
 
 
 def _times(raw: pd.Series) -> pd.Series:

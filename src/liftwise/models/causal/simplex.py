@@ -96,8 +96,50 @@ def fit_groups(gram, members, training, evaluation):
 
 
 @njit(cache=True)
+def fit_targets(gram, cross, square, members, training, donors, targets, start):
+    """Fit any targets by the donors outside each target's own group.
+
+    Parameters
+    ----------
+    gram : (n, n) inner products of the donors over the training periods (a ridge may have been added to its diagonal).
+    cross, square : (m, n), (m,) inner products of the targets with the donors and with themselves.
+    members : (m, k) donors that may not stand for a target; −1 for none.
+    training : bounds how many donors can be in use at once (n when there is a ridge).
+    donors, targets : (n, t), (m, t) over the periods to predict.
+    start : (m, n) weights of a similar problem, from which the active set begins; (0, n) for none.
+
+    Returns
+    -------
+    gaps : (m, t) what each target had above its synthetic control. found : (m, n) weights.
+    duality : largest duality gap of all fits, as a share of the donors' mean squared distance.
+    """
+    m, n = cross.shape
+    size = min(n, training + 2)
+    factor, gradient = np.empty((size, size)), np.empty(n)
+    gaps, found, worst = np.empty(targets.shape), np.zeros((m, n)), 0.0
+    for row in range(m):
+        blocked = np.zeros(n, np.bool_)
+        for a in members[row]:
+            if a >= 0:
+                blocked[a] = True
+        weights = found[row]
+        if start.shape[0] > 0:
+            weights[:] = start[row]
+        gap = _solve(gram, cross[row], square[row], blocked, factor, gradient, weights)[1]
+        scale = 0.0
+        for j in range(n):
+            scale += max(gram[j, j] - 2.0 * cross[row, j] + square[row], 0.0) / n
+        worst = max(worst, gap / max(scale, 1e-300))
+        gaps[row] = targets[row]
+        for j in range(n):
+            if weights[j] > 0.0:
+                gaps[row] -= weights[j] * donors[j]
+    return gaps, found, worst
+
+
+@njit(cache=True)
 def _solve(gram, cross, square, blocked, factor, gradient, weights):
-    """Wolfe's algorithm; fills `weights`, returns squared error and duality gap."""
+    """Wolfe's algorithm; fills `weights`, returns squared error and duality gap. Weights that are given are where it begins."""
     n = gram.shape[0]
     scale, nearest, allowed = 0.0, -1, 0
     for j in range(n):
@@ -108,10 +150,22 @@ def _solve(gram, cross, square, blocked, factor, gradient, weights):
             if nearest < 0 or distance < gram[nearest, nearest] - 2.0 * cross[nearest] + square:
                 nearest = j
     scale = max(scale / allowed, 1e-300)
-    used, count = np.empty(factor.shape[0], np.int64), 1
-    used[0] = nearest
-    weights[nearest] = 1.0
-    _factorise(gram, cross, square, scale, used, 0, count, factor)
+    used, count = np.empty(factor.shape[0], np.int64), 0
+    for j in range(n):
+        if weights[j] > 0.0 and not blocked[j] and count < factor.shape[0]:
+            used[count] = j
+            count += 1
+        else:
+            weights[j] = 0.0
+    if count > 1 and _factorise(gram, cross, square, scale, used, 0, count, factor):
+        weights /= weights.sum()
+        count = _descend(gram, cross, square, scale, used, count, factor, weights)
+    else:
+        count = 1
+        weights[:] = 0.0
+        used[0] = nearest
+        weights[nearest] = 1.0
+        _factorise(gram, cross, square, scale, used, 0, count, factor)
     objective, gap = 0.0, 0.0
     for _ in range(20 * n + 100):
         best, objective, gap = _gradient(gram, cross, square, blocked, used, count, weights, gradient)
