@@ -16,9 +16,15 @@ def main() -> None:
     """Run every bench and write the page."""
     import bench_imports
     import bench_intake
+    import bench_market_selection
     import bench_markov
+    import bench_placebos
 
-    rows = [row for bench in (bench_imports, bench_intake, bench_markov) for row in bench.run()]
+    rows = [
+        row
+        for bench in (bench_imports, bench_intake, bench_markov, bench_placebos, bench_market_selection)
+        for row in bench.run()
+    ]
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "pandas", "duckdb", "numba"))
     lines = ["# Results", "", f"{datetime.date.today()}, {platform.machine()}, {platform.python_implementation()} {platform.python_version()}, {packages}.",  # noqa: DTZ011
              "Medians of alternating pairs in one run.", "", "| what | ours | peer | ratio | note |", "|---|---|---|---|---|"]  # fmt: skip

@@ -61,7 +61,7 @@ def test_every_command_is_in_the_readme_and_has_an_example() -> None:
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in app.registered_commands:
-        name = command.callback.__name__  # type: ignore[union-attr]
+        name = command.name or command.callback.__name__  # type: ignore[union-attr]
         assert f"liftwise {name}" in readme, name
         shown = CliRunner().invoke(app, [name, "--help"])
         assert shown.exit_code == 0

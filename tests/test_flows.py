@@ -16,7 +16,10 @@ from liftwise.cli import app
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.tables import check
 from liftwise.flows import prove
-from liftwise.flows.measure import lift_of, measure
+from liftwise.flows.experiment import design_test, read_test
+from liftwise.flows.lift import lift_of
+from liftwise.flows.measure import measure
+from liftwise.flows.panels import prove_panels
 from liftwise.flows.plan import plan
 from liftwise.flows.refresh import refresh
 from liftwise.outputs.reports import write_html, write_table, write_xlsx
@@ -120,11 +123,37 @@ def test_formulas_are_neutralised_on_the_way_out(market: Workspace, tmp_path: Pa
 
 def test_lift_of_a_campaign_and_its_refusals(market: Workspace) -> None:
     answer = lift_of(market, "geo-launch")
-    assert answer["low"] < answer["effect"] < answer["high"]
+    assert answer["low"] < answer["effect"] < answer["high"] and answer["method"] == "calibrated_control/log"
+    assert {"placebos", "leave one donor out"} <= {check["name"] for check in answer["checks"]}
+    parts = market.warehouse.table("components")
+    total = parts[["trend", "seasonal", "event", "campaign", "residual"]].sum(axis=1)
+    assert total.sum() == pytest.approx(market.warehouse.table("sales")["revenue"].sum())
     with pytest.raises(InputError, match="no campaign 'x'"):
         lift_of(market, "x")
     with pytest.raises(CannotTell, match="cannot be judged"):
         lift_of(market, "always-on")
+
+
+def test_a_test_is_designed_frozen_and_read_out(market: Workspace) -> None:
+    made = design_test(market, 0.10, sizes=(2,), durations=(6,), freeze=True)
+    assert made.plan.verdict in ("run", "do not run this test") and len(made.plan.markets) == 2
+    again = design_test(market, 0.10, sizes=(2,), durations=(6,), freeze=True)
+    assert again.test_id == made.test_id, "the same plan is the same test"
+    assert market.ledger.table("test_designs")["sha256"].tolist() == [made.plan.sha256]
+    with pytest.raises(InputError, match="no frozen test"):
+        read_test(market, "test-0")
+    with pytest.raises(InputError, match="outside the panel"):
+        read_test(market, made.test_id)  # the data do not reach it yet
+    with pytest.raises(InputError, match="freeze a plan before its start"):
+        design_test(market, 0.10, sizes=(2,), durations=(6,), start=pd.Timestamp("2024-01-01").date(), freeze=True)
+    hopeless = design_test(market, 0.001, sizes=(2,), durations=(6,))
+    assert hopeless.plan.verdict == "do not run this test"
+
+
+def test_panels_are_judged_beside_the_usual_way() -> None:
+    board = prove_panels(1)
+    assert len(board) == 4 * 2 + 24 + 1
+    assert board["error"].between(0, 1).all() and (board["mc_error"] > 0).all()
 
 
 def test_every_proof_has_a_row(market: Workspace) -> None:
@@ -135,6 +164,8 @@ def test_every_proof_has_a_row(market: Workspace) -> None:
         "intake",
         "identity",
         "attribution",
+        "calibrated_control",
+        "baseline_ensemble",
         "synthetic_control",
         "mix",
         "effectiveness",

@@ -154,7 +154,7 @@ def measure(
 
     Example: `liftwise measure lift --campaign geo-launch --json`
     """
-    from liftwise.flows.measure import lift_of
+    from liftwise.flows.lift import lift_of
     from liftwise.flows.measure import measure as run
 
     if campaign is not None and what not in (None, "lift"):
@@ -220,6 +220,91 @@ def plan(
     _left_out(made.flow)
 
 
+@app.command("design-test")
+def design_test(
+    lift: Annotated[float, typer.Option(help="What the campaign is hoped to add, as a share of sales: 0.05 is 5 %.")],
+    markets: Annotated[str, typer.Option(help="How many regions to treat, joined by commas.")] = "2,3,4",
+    periods: Annotated[str, typer.Option(help="How long to run, in periods, joined by commas.")] = "4,8",
+    start: Annotated[str | None, typer.Option(help="First day; default: right after the data end.")] = None,
+    include: Annotated[str, typer.Option(help="Regions that must be treated, joined by ';'.")] = "",
+    exclude: Annotated[str, typer.Option(help="Regions that take no part, joined by ';'.")] = "",
+    control: Annotated[str, typer.Option(help="Regions that must stay untreated, joined by ';'.")] = "",
+    cost_per_unit: Annotated[float | None, typer.Option(help="What one more unit of revenue costs to cause.")] = None,
+    budget: Annotated[float | None, typer.Option(help="The most the test may cost; needs --cost-per-unit.")] = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Record the best plan with its hash, before it starts.")] = False,
+    workspace: Where = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Where and how long to test, whether that could show the hoped-for lift, and a plan that cannot be bent afterwards.
+
+    Example: `liftwise design-test --lift 0.05 --markets 2,3 --periods 4,8 --freeze`
+    """
+    import datetime
+
+    from liftwise.flows.experiment import design_test as run
+
+    try:
+        sizes, durations = ([int(word) for word in words.split(",")] for words in (markets, periods))
+        first = datetime.date.fromisoformat(start) if start else None
+    except ValueError:
+        raise typer.BadParameter(
+            "--markets and --periods take whole numbers joined by commas, --start a day such as 2026-03-02"
+        ) from None
+    named = {name: [word.strip() for word in words.split(";") if word.strip()]
+             for name, words in (("include", include), ("exclude", exclude), ("control", control))}  # fmt: skip
+    with _opened(workspace, "write" if freeze else "read") as ws:
+        made = run(
+            ws,
+            lift,
+            sizes=sizes,
+            durations=durations,
+            start=first,
+            cost_per_unit=cost_per_unit,
+            budget=budget,
+            freeze=freeze,
+            **named,
+        )
+    if as_json:
+        _print_json({"verdict": made.plan.verdict, "test_id": made.test_id, "plan": json.loads(made.plan.to_json()),
+                     "designs": _records(made.designs.to_frame())})  # fmt: skip
+        return
+    shown = made.designs.to_frame().head(8)[["rank", "markets", "duration", "mde", "power", "cost", "imbalance", "holdout"]]
+    _table(shown.round(3), "Designs, best first")
+    _say(made.plan.summary())
+    if made.test_id:
+        _say(f"Frozen as {made.test_id}, SHA-256 {made.plan.sha256}. Afterwards: liftwise read-test {made.test_id}")
+
+
+@app.command("read-test")
+def read_test(
+    test: Annotated[str, typer.Argument(help="The id that design-test --freeze gave.")],
+    workspace: Where = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """What a frozen test caused, and every way in which it was not run as planned.
+
+    Example: `liftwise read-test test-1a2b3c4d5e`
+    """
+    from liftwise.flows.experiment import read_test as run
+
+    with _opened(workspace, "read") as ws:
+        lift, deviations, row = run(ws, test)
+    if as_json:
+        _print_json(
+            {
+                "test_id": test,
+                "sha256": row["sha256"],
+                "summary": lift.summary(),
+                **lift.result_row(test),
+                "deviations": deviations,
+            }
+        )
+        return
+    _say(lift.summary())
+    for deviation in deviations or ["Run as planned."]:
+        _say(deviation)
+
+
 @app.command()
 def report(
     file: Annotated[Path | None, typer.Argument(help="Where to write it; default: reports/ in the workspace.")] = None,
@@ -263,6 +348,9 @@ def check(workspace: Where = HERE, as_json: AsJson = False) -> None:
 def prove(
     seeds: Annotated[str, typer.Option(help="Markets to prove on, joined by commas.")] = "101,102,103",
     scale: Annotated[float, typer.Option(help="Size of each market.")] = 1.0,
+    panels: Annotated[
+        int, typer.Option(help="Panels with a known effect in each of 28 cells, for coverage (20 take minutes).")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Every method against the truth of simulated markets: one scoreboard.
@@ -276,7 +364,7 @@ def prove(
     except ValueError:
         raise typer.BadParameter("--seeds takes whole numbers joined by commas") from None
     with _progress() as heard:
-        board = run(numbers, scale=scale, progress=heard)
+        board = run(numbers, scale=scale, panels=panels, progress=heard)
     if as_json:
         _print_json(_records(board))
         return

@@ -277,6 +277,11 @@ DECISIONS = (
 )  # fmt: skip
 
 RECORD = (
+    Table("test_designs", "Experiments planned; frozen with a hash before their start.", "models.causal", (
+        need("test_id", "id"), need("frozen_at", "time"), need("starts_on", "date"), need("ends_on", "date"),
+        need("markets", note="names joined by ';'"), need("expected_lift", "number", "share"), need("power", "share"), need("verdict"),
+        need("sha256"), need("design", note="the whole plan, canonical JSON"),
+    ), ("test_id",), "ledger"),
     Table("actions", "What was proposed and done.", "outputs.actions", (
         need("action_id", "id"), need("kind"), need("subject"), need("proposed_at", "time"), need("expected_gain", "number"),
         need("low", "number"), need("high", "number"), need("state", choices="proposed approved done unknown failed undone"),

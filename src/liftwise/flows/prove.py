@@ -14,6 +14,7 @@ import pandas as pd
 
 from liftwise.core.errors import InputError
 from liftwise.flows.measure import measure
+from liftwise.flows.panels import COLUMNS, prove_panels
 from liftwise.flows.plan import RECENT, current_spend, plan
 from liftwise.flows.refresh import refresh
 from liftwise.sources.simulator.truth import Truth
@@ -25,8 +26,11 @@ BUDGET = 250_000.0
 PAID = ["influencer", "paid_social", "search", "display", "email", "retargeting"]
 
 
-def prove(seeds: Sequence[int], *, scale: float = 1.0, progress: Progress = silent) -> pd.DataFrame:
-    """The scoreboard: method, quantity, error (median over seeds), worst, usual, usual_error, seeds."""
+def prove(seeds: Sequence[int], *, scale: float = 1.0, panels: int = 0, progress: Progress = silent) -> pd.DataFrame:
+    """The scoreboard: method, quantity, error (median over seeds), worst, usual, usual_error, mc_error, seeds.
+
+    panels : panels of regions with a known effect, in each of the cells of `flows.panels` (0: none).
+    """
     if not seeds:
         raise InputError("no seeds", fix="give at least one")
     rows: list[pd.DataFrame] = []
@@ -40,7 +44,10 @@ def prove(seeds: Sequence[int], *, scale: float = 1.0, progress: Progress = sile
     board = every.groupby(["method", "quantity", "usual"], sort=False).agg(
         error=("error", "median"), worst=("error", "max"), usual_error=("usual_error", "median"), seeds=("seed", "count")
     )  # fmt: skip
-    return board.reset_index()[["method", "quantity", "error", "worst", "usual", "usual_error", "seeds"]]
+    board = board.reset_index().assign(mc_error=np.nan)[COLUMNS]
+    if panels:
+        board = pd.concat([board, prove_panels(panels, first=1000 * seeds[0], progress=progress)], ignore_index=True)
+    return board
 
 
 def market(folder: Path, seed: int, scale: float) -> pd.DataFrame:
@@ -108,34 +115,35 @@ def attribution(ws: Workspace, truth: Truth) -> Iterator[Row]:
 
 
 def lift(ws: Workspace, truth: Truth) -> Iterator[Row]:
-    """What the regional launch caused while it ran; the usual alternative compares with the weeks before."""
-    launch = ws.warehouse.table("campaigns").set_index("campaign_id").loc["geo-launch"]
-    true = truth.frame("campaigns").query("campaign_id == 'geo-launch'")
-    during = true[(true["week"] >= launch["starts_on"]) & (true["week"] <= launch["ends_on"])]["incremental_revenue"].sum()
-    found = ws.warehouse.table("lift_results").query("test_id == 'geo-launch'").set_index("method")
+    """What the regional launch and the national campaigns caused while they ran; the usual alternative compares with the weeks before."""
     sales = ws.warehouse.table("sales").groupby(["week", "region"], as_index=False)["revenue"].sum()
-    mine = sales[sales["region"].isin(launch["regions"].split(";"))]
-    weeks = (launch["ends_on"] - launch["starts_on"]).days // 7 + 1
-    after = mine[(mine["week"] >= launch["starts_on"]) & (mine["week"] <= launch["ends_on"])]["revenue"].sum()
-    before = mine[(mine["week"] < launch["starts_on"]) & (mine["week"] >= launch["starts_on"] - pd.Timedelta(weeks=weeks))][
+    true, results = truth.frame("campaigns"), ws.warehouse.table("lift_results")
+    for campaign in ws.warehouse.table("campaigns").fillna({"regions": ""}).itertuples():
+        mine = true[true["campaign_id"] == campaign.campaign_id]
+        during = mine[(mine["week"] >= campaign.starts_on) & (mine["week"] <= campaign.ends_on)]["incremental_revenue"].sum()
+        usual = abs(_before_and_after(sales, campaign) / during - 1)
+        where = "a regional launch" if campaign.regions else "national campaigns"
+        for row in results[results["test_id"] == campaign.campaign_id].itertuples():
+            yield (
+                str(row.method),
+                f"incremental revenue of {where}, relative",
+                float(abs(row.effect / during - 1)),
+                "before and after",
+                float(usual),
+            )
+            missed = float(not row.low <= during <= row.high)
+            yield str(row.method), f"90 % interval misses the truth, {where}", missed, "before and after", 1.0
+
+
+def _before_and_after(sales: pd.DataFrame, campaign) -> float:
+    """Sales while it ran less sales in as many weeks before."""
+    mine = sales[sales["region"].isin(campaign.regions.split(";"))] if campaign.regions else sales
+    weeks = (campaign.ends_on - campaign.starts_on).days // 7 + 1
+    after = mine[(mine["week"] >= campaign.starts_on) & (mine["week"] <= campaign.ends_on)]["revenue"].sum()
+    before = mine[(mine["week"] < campaign.starts_on) & (mine["week"] >= campaign.starts_on - pd.Timedelta(weeks=weeks))][
         "revenue"
     ].sum()
-    usual = abs((after - before) / during - 1)
-    for method, row in found.iterrows():
-        yield (
-            str(method),
-            "incremental revenue of a launch, relative",
-            float(abs(row["effect"] / during - 1)),
-            "before and after",
-            float(usual),
-        )
-        yield (
-            str(method),
-            "90 % interval misses the truth",
-            float(not row["low"] <= during <= row["high"]),
-            "before and after",
-            1.0,
-        )
+    return float(after - before)
 
 
 def mix(ws: Workspace, truth: Truth) -> Iterator[Row]:

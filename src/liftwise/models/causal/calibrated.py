@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from liftwise.core.errors import InputError
+from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.causal.adjust import take_out
 from liftwise.models.causal.calibration import Calibration, autocorrelation, calibrate, contrast_factor
@@ -35,6 +35,7 @@ from liftwise.models.causal.placebo import Placebos
 from liftwise.models.causal.question import Question, ask, data_check
 from liftwise.models.causal.shrinkage import Pool, Shrinkage, choose
 
+METHOD = "calibrated_control"
 WINDOWS = 3  # earlier windows used as placebos in time
 GROUPS = 200  # placebo groups at most
 MOST_DONORS = 60  # beyond these, more donors add time and no precision: those that moved most like the treated units are kept
@@ -66,6 +67,11 @@ class CalibratedControl:
             raise InputError(f"scale {scale!r} is unknown", fix="choose auto, log or linear")
         self.scale, self.adjust, self.seed = scale, tuple(adjust), seed
 
+    @property
+    def method(self) -> str:
+        """Name in tables; the scale is added once it is known."""
+        return METHOD
+
     def estimate(
         self, panel: Panel, *, treated: Sequence[str] | str, start: Any, end: Any = None, exclude: Sequence[str] = ()
     ) -> Lift:
@@ -79,6 +85,11 @@ class CalibratedControl:
             With fewer than 8 periods before, fewer than 3 donors, a treated unit with holes, or an outcome that never moves.
         """
         question = _nearest(panel, ask(panel, treated, start, end, exclude))
+        if len(question.donors) < len(question.treated):
+            raise CannotTell(
+                f"{len(question.treated)} units are treated and only {len(question.donors)} are left to compare them with",
+                fix="treat fewer than half of the units",
+            )
         values = panel.matrix[[*question.treated, *question.donors], : question.last + 1]
         positive = bool((values > 0).all())
         if self.scale == "log" and not positive:
@@ -302,7 +313,7 @@ def _lift(panel: Panel, question: Question, fit: Fit) -> Lift:
     series = pd.Series(weights, index=pd.Index(names, name="donor"), name="weight")
     return Lift(
         effect=test.effect, treated=tuple(panel.units[row] for row in question.treated), outcome=panel.outcome,
-        method=f"calibrated_control/{'log' if fit.log else 'linear'}",
+        method=f"{METHOD}/{'log' if fit.log else 'linear'}",
         weights=series[series > 1e-9].sort_values(ascending=False, kind="stable"),
         actual=pd.Series(fit.size * fit.observed, index=when, name="actual"),
         counterfactual=pd.Series(fit.size * expected, index=when, name="counterfactual"),

@@ -142,7 +142,8 @@ def _leave_one_out(of: Setting) -> Check:
     """The effect again, without each donor in use."""
     used = np.flatnonzero(np.abs(of.weights) > 1e-6) if len(of.weights) else np.arange(len(of.donors))
     if len(used) > MOST_LEFT_OUT:
-        used = used[np.argsort(-np.abs(of.weights[used]), kind="stable")[:MOST_LEFT_OUT]]
+        by_weight = np.abs(of.weights[used]) if len(of.weights) else np.zeros(len(used))
+        used = used[np.argsort(-by_weight, kind="stable")[:MOST_LEFT_OUT]]
     effects = np.array([of.effect_without(int(donor)) for donor in used])
     interval = of.test.interval(0.90) or (-np.inf, np.inf)
     told = not interval[0] <= 0 <= interval[1]

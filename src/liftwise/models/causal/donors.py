@@ -52,6 +52,10 @@ class DonorDesign(ABC):
     def method(self) -> str:
         """Name in tables."""
 
+    def settle(self, values: Floats, size: int, pre: int) -> DonorDesign:
+        """The same design with whatever is tuned once fixed on values (units, t), whose first `size` rows are treated from `pre` on."""
+        return self
+
     @abstractmethod
     def predict(self, view: View) -> tuple[Floats, Floats]:
         """The target in periods `view.judge` had nothing happened, (len(judge),), and the donors' weights, (n,) or empty."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from liftwise.flows.lift import MAIN
 from liftwise.outputs.reports.words import between, lift_sentence, listing, short
 from liftwise.store.workspace import Workspace
 
@@ -178,9 +179,7 @@ def lift(ws: Workspace) -> Section | None:
     results, weeks = ws.warehouse.table("lift_results"), ws.warehouse.table("lift")
     if results.empty:
         return None
-    main = results[results["method"].str.contains("fixed_effects")].dropna(subset=["low"])
-    if main.empty:
-        main = results
+    main = results[results["method"].str.startswith(MAIN)]
     sentences = [lift_sentence({**row, "campaign": row["test_id"]}, ws.settings.currency) for row in main.to_dict("records")]
     figures = tuple(_against(group, str(name)) for name, group in weeks.groupby("test_id"))
     table = results[["test_id", "method", "effect", "low", "high", "p_value"]]
@@ -191,7 +190,11 @@ def _against(weeks: pd.DataFrame, name: str) -> go.Figure:
     import plotly.graph_objects as go
 
     total = weeks.groupby("week")[["actual", "counterfactual", "low", "high"]].sum(min_count=1).reset_index()
-    figure = go.Figure()
+    figure, told = go.Figure(), total.dropna(subset=["low", "high"])
+    figure.add_scatter(
+        x=[*told["week"], *told["week"][::-1]], y=[*(told["actual"] - told["low"]), *(told["actual"] - told["high"])[::-1]], fill="toself",
+        fillcolor="rgba(154, 165, 177, 0.25)", line_width=0, name="90 %", hoverinfo="skip",
+    )  # fmt: skip
     figure.add_scatter(
         x=total["week"], y=total["counterfactual"], name="without the campaign", line={"color": QUIET, "dash": "dash"}
     )
