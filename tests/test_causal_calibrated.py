@@ -251,8 +251,8 @@ def test_many_donors_are_thinned_and_few_are_refused() -> None:
     assert len(lift.placebos.placebo) == 60  # type: ignore[union-attr]
     with pytest.raises(CannotTell, match="2 comparison units"):
         lift_of(Made(values[:3], 1, 34, 0.0, 0.0))
-    with pytest.raises(CannotTell, match="5 units are treated and only 4"):
-        lift_of(Made(values[:9], 5, 34, 0.0, 0.0))
+    with pytest.raises(CannotTell, match="5 units are treated and only 6"):
+        lift_of(Made(values[:11], 5, 34, 0.0, 0.0))
     with pytest.raises(CannotTell, match="5 periods before"):
         lift_of(Made(values, 1, 5, 0.0, 0.0))
 

@@ -121,6 +121,8 @@ def lift(ws: Workspace, truth: Truth) -> Iterator[Row]:
     for campaign in ws.warehouse.table("campaigns").fillna({"regions": ""}).itertuples():
         mine = true[true["campaign_id"] == campaign.campaign_id]
         during = mine[(mine["week"] >= campaign.starts_on) & (mine["week"] <= campaign.ends_on)]["incremental_revenue"].sum()
+        if not during > 0:  # it began where sales end: there is nothing to be relative to
+            continue
         usual = abs(_before_and_after(sales, campaign) / during - 1)
         where = "a regional launch" if campaign.regions else "national campaigns"
         for row in results[results["test_id"] == campaign.campaign_id].itertuples():

@@ -85,7 +85,7 @@ class CalibratedControl:
             With fewer than 8 periods before, fewer than 3 donors, a treated unit with holes, or an outcome that never moves.
         """
         question = _nearest(panel, ask(panel, treated, start, end, exclude))
-        if len(question.donors) < len(question.treated):
+        if len(question.donors) < len(question.treated) + 2:  # a placebo group as large needs donors of its own
             raise CannotTell(
                 f"{len(question.treated)} units are treated and only {len(question.donors)} are left to compare them with",
                 fix="treat fewer than half of the units",
