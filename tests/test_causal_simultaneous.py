@@ -144,10 +144,14 @@ def test_national_television_is_identified_over_time_and_said_to_be() -> None:
     check = next(check for check in found.checks if check.name == "variation")
     assert check.verdict == "warn"
     assert "tv ran alike" in check.sentence
-    for name in ("tv", "posts"):
-        low, high = found.part(name).interval(0.95)
-        assert low <= truth[name] <= high
-    assert found.part("tv").p_value < 0.05
+    held = 0
+    for seed in range(5):
+        panel, exposures, truth = market(spawn(seed, "flat too"), 0.0, flat=True, adds=False)
+        found = SimultaneousCampaigns(**QUICK).estimate(panel, {**exposures, "tv": exposures["tv"][0]})
+        assert found.part("tv").p_value < 0.05
+        ends = {name: found.part(name).interval(0.95) for name in ("tv", "posts")}
+        held += sum(low <= truth[name] <= high for name, (low, high) in ends.items())
+    assert held >= 7  # of 10 at 95 %
     both = SimultaneousCampaigns(**QUICK).estimate(panel, {"tv": exposures["tv"], "radio": exposures["tv"] * 2.0})
     assert set(both.refusals) == {"tv", "radio", "shared"}
     with pytest.raises(CannotTell, match="moves as trend, season"):

@@ -22,6 +22,7 @@ FLAT = 0.01  # share of an exposure's movement that must differ between units, o
 MOST_FACTORS, MOST_COMBINATIONS = 3, 5000
 SHUFFLES = 19  # circular shifts that show how large a factor noise would make
 RETENTIONS = (0.0, 0.97)
+STRETCH = 8  # periods left out together when the error over time is found
 
 Factors = int | str
 
@@ -427,14 +428,14 @@ def fitted(series: Floats, space: Space, held: Floats, factors: int, last: bool)
 class National:
     """Exposures without variation between units, from the time effects alone.
 
-    theta (rows, m) as in `Fit`; influence (periods, m) of each period on theta; held (periods, q): trend, season, controls; df of the
+    theta (rows, m) as in `Fit`; moved (stretches, m): theta without each stretch of time; held (periods, q): trend, season, controls; df of the
     error over time.
     """
 
     series: Series  # (m, 1, periods)
     shapes: list[Shape]
     theta: Floats
-    influence: Floats
+    moved: Floats
     held: Floats
     df: float
 
@@ -458,16 +459,27 @@ class National:
             theta = y @ x.T @ inverse
             left = effects[0] - theta[0] @ (series.features[:, 0] * slope)
             rho = autocorrelation((left - held @ np.linalg.lstsq(held, left, rcond=None)[0])[None])
-        freedom = effects.shape[1] - held.shape[1] - len(x)
-        influence = (x * (y[0] - theta[0] @ x)).T @ inverse * np.sqrt(effects.shape[1] / freedom)
-        return cls(series, shapes, theta, influence, held, float(freedom))
+        moved = _without_stretches(
+            whiten(np.concatenate([held.T, series.features[:, 0] * slope]), rho), whiten(effects[:1], rho)[0]
+        )
+        return cls(series, shapes, theta, moved[:, held.shape[1] :], held, float(len(moved) - 1))
 
     def variance(self, gradient: Floats) -> float:
-        """Of gradient · theta, over time (Bartlett kernel on top of the whitening)."""
-        moved = self.influence @ gradient
-        lags = int(4 * (len(moved) / 100) ** (2 / 9))
-        products = [float(moved[lag:] @ moved[: len(moved) - lag]) for lag in range(lags + 1)]
-        return products[0] + 2 * sum((1 - lag / (lags + 1)) * products[lag] for lag in range(1, lags + 1))
+        """Of gradient · theta, over time: stretches of time left out in turn."""
+        moved = self.moved @ gradient
+        return float((len(moved) - 1) / len(moved) * np.sum(moved**2))
+
+
+def _without_stretches(x: Floats, y: Floats) -> Floats:
+    """(stretches, q) how far coefficients of x (q, periods) move without each stretch of time, long enough to outlast most errors."""
+
+    def coefficients(kept: Floats) -> Floats:
+        return np.linalg.lstsq(x[:, kept].T, y[kept], rcond=1e-9)[0]
+
+    periods = np.arange(len(y))
+    whole = coefficients(periods)
+    stretches = np.array_split(periods, int(np.clip(len(y) // STRETCH, 6, 26)))
+    return np.array([coefficients(np.setdiff1d(periods, stretch)) - whole for stretch in stretches])
 
 
 def _cleared(series: Floats, basis: Floats, rho: float) -> Floats:
