@@ -180,10 +180,21 @@ def lift(ws: Workspace) -> Section | None:
     if results.empty:
         return None
     main = results[results["method"].str.startswith(MAIN)]
-    sentences = [lift_sentence({**row, "campaign": row["test_id"]}, ws.settings.currency) for row in main.to_dict("records")]
-    figures = tuple(_against(group, str(name)) for name, group in weeks.groupby("test_id"))
-    table = results[["test_id", "method", "effect", "low", "high", "p_value"]]
-    return Section("lift", "What campaigns caused", " ".join(sentences), figures, (("All estimates", table),))
+    regional = main["method"].str.startswith(MAIN[0])  # judged by other regions: these can be relied on, so they come first
+    main = pd.concat([main[regional], main[~regional]])
+    said = {
+        row["test_id"]: lift_sentence({**row, "campaign": row["test_id"]}, ws.settings.currency)
+        for row in main.to_dict("records")
+    }
+    sentence = " ".join(said[name] for name in main.loc[regional, "test_id"]) or next(
+        iter(said.values()), "No campaign could be judged."
+    )
+    judged = ["other regions" if by else "its own past" for by in regional.reindex(main.index)]
+    words = pd.DataFrame({"campaign": list(said), "judged against": judged, "reading": list(said.values())})
+    shown = {str(name): group for name, group in weeks.groupby("test_id")}
+    figures = tuple(_against(shown[name], name) for name in said if name in shown)
+    table = results[["test_id", "method", "effect", "low", "high", "p_value"]].round({"p_value": 4})
+    return Section("lift", "What campaigns caused", sentence, figures, (("In words", words), ("All estimates", table)))
 
 
 def _against(weeks: pd.DataFrame, name: str) -> go.Figure:
@@ -193,7 +204,7 @@ def _against(weeks: pd.DataFrame, name: str) -> go.Figure:
     figure, told = go.Figure(), total.dropna(subset=["low", "high"])
     figure.add_scatter(
         x=[*told["week"], *told["week"][::-1]], y=[*(told["actual"] - told["low"]), *(told["actual"] - told["high"])[::-1]], fill="toself",
-        fillcolor="rgba(154, 165, 177, 0.25)", line_width=0, name="90 %", hoverinfo="skip",
+        mode="none", fillcolor="rgba(154, 165, 177, 0.25)", name="90 %", hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(
         x=total["week"], y=total["counterfactual"], name="without the campaign", line={"color": QUIET, "dash": "dash"}
