@@ -1,17 +1,12 @@
 """All-units placebo in space: every unit fitted by all others, 90 periods before; ours shares one Gram matrix.
 
-Peers: a loop over Clarabel (an exact conic solver) and pysyncon (PyPI, MIT, in its own environment). Each peer is timed on a few
-placebos and multiplied up to all of them, since whole runs would take hours.
+Peer: a loop over Clarabel (an exact conic solver, Apache-2.0), timed on a few placebos and multiplied up to all of them.
 """
 
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -19,42 +14,17 @@ from liftwise.core.uncertainty import spawn
 from liftwise.models.causal.simplex import fit_groups
 
 PRE, SIZES, PEERED = 90, (50, 200, 500, 5000), 3
-PEER = Path(__file__).parents[1] / ".bench" / "pysyncon"
-CODE = """
-import sys, time, warnings
-warnings.simplefilter("ignore")
-import numpy as np, pandas as pd
-from pysyncon import AugSynth, Synth
-values = np.load(sys.argv[1]); times = []
-for unit in range(int(sys.argv[2])):
-    donors, target = np.delete(values, unit, axis=0).T, values[unit]
-    began = time.perf_counter()
-    Synth().fit(X0=pd.DataFrame(donors), X1=pd.Series(target), Z0=pd.DataFrame(donors), Z1=pd.Series(target), custom_V=np.full(len(target), 1 / len(target)))
-    times.append(time.perf_counter() - began)
-print(sorted(times)[len(times) // 2])
-"""
 
 
 def run() -> list[dict]:
-    """A row for each number of donors and peer; seconds for all placebos."""
-    _install()
+    """A row for each number of donors; seconds for all placebos."""
     rows = []
     for n in SIZES:
         values = _panel(n)
         ours, gap = _ours(values)
         exact = _clarabel(values) * n if n <= 500 else float("nan")
         rows.append(_row(n, ours, exact, f"peer: Clarabel, one placebo × {n}; our largest duality gap {gap:.1e}"))
-        if n <= 500:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "values.npy"
-                np.save(file, values)
-                said = subprocess.run(
-                    [str(PEER / "bin" / "python"), "-c", CODE, str(file), str(PEERED)], capture_output=True, text=True, check=True
-                )
-            rows.append(
-                _row(n, ours, float(said.stdout.strip().splitlines()[-1]) * n, f"peer: pysyncon 1.7.0, one placebo × {n}")
-            )
-    return [row for row in rows if row["peer"] == row["peer"] or "Clarabel" in row["note"]]
+    return rows
 
 
 def _row(n: int, ours: float, peer: float, note: str) -> dict:
@@ -105,10 +75,3 @@ def _clarabel(values: np.ndarray) -> float:
         clarabel.DefaultSolver(quadratic, -2 * donors @ target, bounds, np.array([1.0, *np.zeros(n)]), cones, told).solve()
         spent.append(time.perf_counter() - began)
     return statistics.median(spent)
-
-
-def _install() -> None:
-    if not (PEER / "ok").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(PEER)], check=True)
-        subprocess.run([str(PEER / "bin" / "python"), "-m", "pip", "install", "-q", "pysyncon==1.7.0"], check=True)
-        (PEER / "ok").touch()
