@@ -25,7 +25,8 @@ from liftwise.models.causal.bandwidth import (
     triangular,
 )
 from liftwise.models.causal.discontinuity import Discontinuity
-from liftwise.models.causal.launch import RHOS, LaunchDiscontinuity, LaunchModel, SerialErrors, estimate_parts, season_columns
+from liftwise.models.causal.launch import LaunchDiscontinuity, LaunchModel, estimate_parts, season_columns
+from liftwise.models.causal.serial import RHOS, SerialErrors
 
 Data = Callable[[str], Path]
 SEEDS = st.integers(0, 2**32 - 1)

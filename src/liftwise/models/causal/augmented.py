@@ -36,7 +36,7 @@ from liftwise.models.causal.covariates import Predictor, as_predictor, covariate
 from liftwise.models.causal.donors import DonorDesign, View
 from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.question import Question, ask
-from liftwise.models.causal.simplex import _one as solve
+from liftwise.models.causal.simplex import solve_gram
 from liftwise.models.causal.words import amount
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _ridge(donors: Floats, aim: Floats, penalty: float | None) -> RidgeFit:
     n, q = donors.shape
     apart = np.ascontiguousarray(donors - aim)
     simplex, left = np.zeros(n), np.empty((q - 1, q))
-    solve(apart @ apart.T, np.zeros(n), 0.0, q + 2, simplex)
+    solve_gram(apart @ apart.T, np.zeros(n), 0.0, q + 2, simplex)
     u, s, v = np.linalg.svd(donors, full_matrices=False)
     tried = s[0] ** 2 * SMALLEST ** (np.arange(PENALTIES) / (PENALTIES - 1))
     errors, deviations = np.empty(0), np.empty(0)
@@ -252,7 +252,7 @@ def _leave_out(apart, whole, left):
             for b in range(n):
                 less[a, b] = gram[a, b] - apart[a, i] * apart[b, i]
         weights = whole.copy()
-        solve(less, zeros, 0.0, q + 1, weights)
+        solve_gram(less, zeros, 0.0, q + 1, weights)
         left[i] = 0.0
         for a in range(n):
             if weights[a] > 0.0:

@@ -33,7 +33,7 @@ from liftwise.models.causal.donors import DonorDesign, View
 from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.placebo import Placebos
 from liftwise.models.causal.question import Question
-from liftwise.models.causal.simplex import _one as solve
+from liftwise.models.causal.simplex import solve_gram
 
 TRIES = 120  # of v per predictor in one search, at most
 FLOOR = -18.4  # of log v beside the largest (1e-8): below it the inner problem is no longer solved but for rounding
@@ -184,7 +184,7 @@ def _judge(logs, apart, donors, target, weights):
             gram[i, j] = product
             gram[j, i] = product
     weights[:] = 0.0
-    solve(gram, np.zeros(n), 0.0, k + 2, weights)
+    solve_gram(gram, np.zeros(n), 0.0, k + 2, weights)
     left = target.copy()
     for j in range(n):
         if weights[j] > 0.0:

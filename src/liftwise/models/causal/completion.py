@@ -21,20 +21,14 @@ Athey, Bayati, Doudchenko, Imbens and Khosravi (2021), JASA 116(536), equations 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.models.causal.did import AtOnce, Periods, Roles, placebos_at_once
+from liftwise.models.causal.at_once import AtOnce, Periods, Roles, placebos_at_once
 from liftwise.models.causal.donors import DonorDesign, View
-from liftwise.models.causal.lift import Lift
-from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.placebo import Placebos
-from liftwise.models.causal.question import ask
 
 GRID = 12  # penalties tried, from the one that leaves no pattern down
 LEAST = 0.01  # the smallest, as a share of the largest
@@ -55,6 +49,7 @@ class MatrixCompletion(DonorDesign):
 
     Examples
     --------
+    >>> from liftwise.models.causal import Panel
     >>> import pandas as pd
     >>> random = spawn(7, "example")
     >>> patterns = random.normal(size=(14, 2)) @ random.normal(size=(2, 40)).cumsum(axis=1)
@@ -85,15 +80,6 @@ class MatrixCompletion(DonorDesign):
             return self
         matrix = np.vstack([values[:size].mean(axis=0), values[size:]])
         return MatrixCompletion(penalty=choose_penalty(matrix[:, :pre], values.shape[1] - pre, self.seed), seed=self.seed)
-
-    def estimate(
-        self, panel: Panel, *, treated: Sequence[str] | str, start: Any, end: Any = None, exclude: Sequence[str] = ()
-    ) -> Lift:
-        """As in `DonorDesign.estimate`, with the penalty chosen first."""
-        question = ask(panel, treated, start, end, exclude)
-        values = panel.matrix[[*question.treated, *question.donors], : question.last + 1]
-        settled = self.settle(values, len(question.treated), question.first)
-        return DonorDesign.estimate(settled, panel, treated=treated, start=start, end=end, exclude=exclude)
 
     def predict(self, view: View) -> tuple[Floats, Floats]:
         """The target's completed cells, and what each donor has in them."""

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.errors import CannotTell, InputError
-from liftwise.core.uncertainty import Floats, normal_quantile
+from liftwise.core.uncertainty import Floats
 from liftwise.models.causal.bandwidth import (
     VARIANCES,
     Bandwidth,
@@ -33,7 +33,7 @@ from liftwise.models.causal.bandwidth import (
     mse_bandwidth,
     triangular,
 )
-from liftwise.models.causal.inference import StudentTest
+from liftwise.models.causal.inference import StudentTest, bounded
 from liftwise.models.causal.words import amount, chance
 
 if TYPE_CHECKING:
@@ -78,11 +78,7 @@ class Jump:
 
     def interval(self, level: float = 0.90) -> tuple[float, float]:
         """Of the jump, by the robust test: p < 1 − level exactly when it excludes 0."""
-        normal_quantile(level)
-        found = self.robust.interval(level)
-        if found is None or not np.isfinite(found).all():
-            raise self.robust.refusal(level)
-        return found
+        return bounded(self.robust, level)
 
     def to_frame(self, level: float = 0.90) -> pd.DataFrame:
         """One row for each of the two tests."""

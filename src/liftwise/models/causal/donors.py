@@ -96,8 +96,9 @@ class DonorDesign(ABC):
         rows = [*question.treated, *question.donors]
         values = panel.matrix[rows, : question.last + 1]
         known = self.covariates(panel, question)[rows]
-        placebos = self.placebos(values, list(range(len(question.treated))), question.first, known)
-        return self._lift(panel, question, values, known, placebos)
+        settled = self.settle(values, len(question.treated), question.first)
+        placebos = settled.placebos(values, list(range(len(question.treated))), question.first, known)
+        return settled._lift(panel, question, values, known, placebos)
 
     def _lift(self, panel: Panel, question: Question, values: Floats, known: Floats, placebos: Placebos) -> Lift:
         size, first = len(question.treated), question.first

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from liftwise.core.errors import CannotTell
-from liftwise.core.uncertainty import Floats
+from liftwise.core.uncertainty import Floats, normal_quantile
 
 
 class Test(Protocol):
@@ -36,6 +36,21 @@ class Test(Protocol):
     def refusal(self, level: float) -> CannotTell:
         """Why there is no interval of that level, and what would give one."""
         ...
+
+
+def bounded(test: Test, level: float) -> tuple[float, float]:
+    """The interval of a test, for a person: both ends are numbers.
+
+    Raises
+    ------
+    CannotTell
+        When the test cannot bound the effect at that level, with the test's own reason.
+    """
+    normal_quantile(level)  # refuses a level that is none
+    found = test.interval(level)
+    if found is None or not np.isfinite(found).all():
+        raise test.refusal(level)
+    return found
 
 
 @dataclass(frozen=True)

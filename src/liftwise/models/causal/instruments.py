@@ -32,9 +32,9 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.errors import CannotTell, InputError, TableError
-from liftwise.core.uncertainty import Floats, normal_quantile, spawn
+from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.causal.checks import Check, Verdict
-from liftwise.models.causal.inference import StudentTest, Test
+from liftwise.models.causal.inference import StudentTest, Test, bounded
 from liftwise.models.causal.words import amount, chance, one_line
 
 if TYPE_CHECKING:
@@ -79,11 +79,7 @@ class ExposureEffect:
         CannotTell
             When the test cannot bound the effect at that level, such as with an instrument that hardly moves the exposure.
         """
-        normal_quantile(level)  # refuses a level that is none
-        found = self.test.interval(level)
-        if found is None or not np.isfinite(found).all():
-            raise self.test.refusal(level)
-        return found
+        return bounded(self.test, level)
 
     def to_frame(self, level: float = 0.90) -> pd.DataFrame:
         """One row: effect, interval, p-value and the numbers beside it; the ends are not numbers where there is no bound."""

@@ -13,7 +13,7 @@ import pandas as pd
 from liftwise.core.errors import CannotTell
 from liftwise.core.uncertainty import normal_quantile
 from liftwise.models.causal.checks import Check
-from liftwise.models.causal.inference import Test
+from liftwise.models.causal.inference import Test, bounded
 from liftwise.models.causal.placebo import Placebos
 from liftwise.models.causal.words import amount, chance, one_line
 
@@ -88,11 +88,7 @@ class Lift:
         CannotTell
             When the test cannot bound the effect at that level, such as with too few placebos.
         """
-        normal_quantile(level)  # refuses a level that is none
-        found = self.test.interval(level)
-        if found is None or not np.isfinite(found).all():
-            raise self.test.refusal(level)
-        return found
+        return bounded(self.test, level)
 
     def to_frame(self, test_id: str = "", level: float = 0.90) -> pd.DataFrame:
         """Table `lift`: one row per period; `low` and `high` are the interval of that period, from the start on."""

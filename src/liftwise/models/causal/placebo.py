@@ -146,16 +146,16 @@ def run_placebos(values: Floats, treated: list[int], pre: int, *, demean: bool, 
         pool, groups, split = donors, np.arange(len(donors), dtype=np.int64)[:, None], np.zeros(len(donors))
     else:
         pool, groups = values, placebo_groups(len(values), sorted(treated), seed)
-        split = _split_of_effect(values, treated, pre)
+        split = split_of_effect(values, treated, pre)
     periods = np.arange(values.shape[1])
     fit, gaps = _treated_gaps(donors, mean, periods[:pre], periods, demean)
     placebo, duality = _placebo_gaps(pool, groups, periods[:pre], periods, demean, split)
-    held = [_treated_gaps(donors, mean, *blocks, demean)[1] for blocks in _blocks(pre)]
-    helds = [_placebo_gaps(pool, groups, *blocks, demean)[0] for blocks in _blocks(pre)]
-    least = 1e-9 * float(np.abs(values[:, :pre]).mean()) + 1e-300  # an exact copy among the donors leaves no error at all
+    held = [_treated_gaps(donors, mean, *blocks, demean)[1] for blocks in held_out_blocks(pre)]
+    helds = [_placebo_gaps(pool, groups, *blocks, demean)[0] for blocks in held_out_blocks(pre)]
+    least = least_error(values, pre)
     return Placebos(
-        gaps, placebo[:, :-1], max(_rms(np.concatenate(held)[None])[0], least),
-        np.maximum(_rms(np.concatenate(helds, axis=1)), least), len(treated) * placebo[:, -1], len(treated), fit.weights, duality,
+        gaps, placebo[:, :-1], max(rms(np.concatenate(held)[None])[0], least),
+        np.maximum(rms(np.concatenate(helds, axis=1)), least), len(treated) * placebo[:, -1], len(treated), fit.weights, duality,
     )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def run_placebos_by(
     else:
         groups = placebo_groups(len(values), own.tolist(), seed, most)
         pools = [np.setdiff1d(rows, group) for group in groups]
-        split = _split_of_effect(values, treated, pre)
+        split = split_of_effect(values, treated, pre)
 
     def gap(group: NDArray[np.intp], pool: NDArray[np.intp], train: Periods, judge: Periods) -> tuple[Floats, Floats]:
         target, aim = values[group].mean(axis=0), covariates[group].mean(axis=0)
@@ -189,12 +189,12 @@ def run_placebos_by(
     others = np.setdiff1d(rows, own)
     whole = [gap(group, pool, periods[:pre], periods) for group, pool in zip([own, *groups], [others, *pools], strict=True)]
     held = np.array([
-        np.concatenate([gap(group, pool, *block)[0] for block in _blocks(pre)]) for group, pool in zip([own, *groups], [others, *pools], strict=True)
+        np.concatenate([gap(group, pool, *block)[0] for block in held_out_blocks(pre)]) for group, pool in zip([own, *groups], [others, *pools], strict=True)
     ])  # fmt: skip
     shares = [split[group].mean() - (weights @ split[pool] if len(weights) else 0.0)
               for (_, weights), group, pool in zip(whole[1:], groups, pools, strict=True)]  # fmt: skip
-    least = 1e-9 * float(np.abs(values[:, :pre]).mean()) + 1e-300
-    scales = np.maximum(_rms(held), least)
+    least = least_error(values, pre)
+    scales = np.maximum(rms(held), least)
     return Placebos(
         whole[0][0], np.array([found for found, _ in whole[1:]]), float(scales[0]), scales[1:], size * np.array(shares), size, whole[0][1], 0.0,
     )  # fmt: skip
@@ -216,7 +216,7 @@ def placebo_groups(units: int, treated: list[int], seed: int, most: int = GROUPS
     return np.array(sorted(drawn), dtype=np.int64)
 
 
-def _split_of_effect(values: Floats, treated: list[int], pre: int) -> Floats:
+def split_of_effect(values: Floats, treated: list[int], pre: int) -> Floats:
     """Share of the total effect in each unit: in proportion to the outcome before, evenly where that has no meaning."""
     level = values[treated, :pre].mean(axis=1)
     split = np.zeros(len(values))
@@ -224,13 +224,18 @@ def _split_of_effect(values: Floats, treated: list[int], pre: int) -> Floats:
     return split
 
 
-def _blocks(pre: int) -> list[tuple[Periods, Periods]]:
+def held_out_blocks(pre: int) -> list[tuple[Periods, Periods]]:
     """Training and held-out periods; blocks are contiguous, so that neighbours in time do not give the answer away."""
     blocks = np.array_split(np.arange(pre), BLOCKS)
     return [(np.setdiff1d(np.arange(pre), block), block) for block in blocks]
 
 
-def _rms(gaps: Floats) -> Floats:
+def least_error(values: Floats, pre: int) -> float:
+    """The smallest error that counts as one: an exact copy among the donors leaves none at all."""
+    return 1e-9 * float(np.abs(values[:, :pre]).mean()) + 1e-300
+
+
+def rms(gaps: Floats) -> Floats:
     return np.sqrt(np.mean(gaps**2, axis=1))
 
 

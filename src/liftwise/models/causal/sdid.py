@@ -26,9 +26,8 @@ import numpy as np
 
 from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import Floats
-from liftwise.models.causal.did import AtOnce, Periods, Roles, placebos_at_once
+from liftwise.models.causal.at_once import AtOnce, Periods, Roles, placebos_at_once
 from liftwise.models.causal.donors import DonorDesign, View
-from liftwise.models.causal.lift import Lift
 from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.placebo import Placebos
 from liftwise.models.causal.question import ask
@@ -76,15 +75,6 @@ class SyntheticDiD(DonorDesign):
         if self.ridge is not None:
             return self
         return SyntheticDiD(ridge=_ridge(values[size:, :pre], size, values.shape[1] - pre), seed=self.seed)
-
-    def estimate(
-        self, panel: Panel, *, treated: Sequence[str] | str, start: Any, end: Any = None, exclude: Sequence[str] = ()
-    ) -> Lift:
-        """As in `DonorDesign.estimate`, with ζ set first."""
-        question = ask(panel, treated, start, end, exclude)
-        values = panel.matrix[[*question.treated, *question.donors], : question.last + 1]
-        settled = self.settle(values, len(question.treated), question.first)
-        return DonorDesign.estimate(settled, panel, treated=treated, start=start, end=end, exclude=exclude)
 
     def predict(self, view: View) -> tuple[Floats, Floats]:
         """The donors' mix plus the λ-weighted gap before; without a set ridge, that of one treated unit."""

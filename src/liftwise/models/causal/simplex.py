@@ -44,12 +44,12 @@ def simplex_least_squares(donors: Floats, target: Floats) -> SimplexFit:
     centred = np.ascontiguousarray(donors - middle)
     aim = target - middle
     weights = np.zeros(len(donors))
-    objective, gap = _one(centred @ centred.T, centred @ aim, float(aim @ aim), donors.shape[1] + 2, weights)
+    objective, gap = solve_gram(centred @ centred.T, centred @ aim, float(aim @ aim), donors.shape[1] + 2, weights)
     return SimplexFit(weights, max(objective, 0.0), gap)
 
 
 @njit(cache=True)
-def _one(gram, cross, square, rank, weights):
+def solve_gram(gram, cross, square, rank, weights):
     """Solve for one target given its inner products; allocates what `_solve` works in."""
     n = gram.shape[0]
     size = min(n, rank)

@@ -34,10 +34,10 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.errors import CannotTell, InputError
-from liftwise.core.uncertainty import Floats, normal_quantile
+from liftwise.core.uncertainty import Floats
 from liftwise.models.causal.checks import Check, Verdict
 from liftwise.models.causal.exposure_fit import FLAT, Asked, Fit, Shape, Space, between, solve
-from liftwise.models.causal.inference import StudentTest
+from liftwise.models.causal.inference import StudentTest, bounded
 from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.words import amount, chance, one_line
 
@@ -66,11 +66,7 @@ class Contribution:
 
     def interval(self, level: float = 0.90) -> tuple[float, float]:
         """All effects that the test does not reject at 1 − `level`."""
-        normal_quantile(level)  # refuses a level that is none
-        found = self.test.interval(level)
-        if found is None or not np.isfinite(found).all():
-            raise self.test.refusal(level)
-        return found
+        return bounded(self.test, level)
 
 
 @dataclass(frozen=True, eq=False)

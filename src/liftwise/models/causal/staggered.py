@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
+from liftwise.models.causal.at_once import Periods, Roles
 from liftwise.models.causal.calibration import autocorrelation, contrast_factor
-from liftwise.models.causal.did import Periods, Roles
 from liftwise.models.causal.donors import DonorDesign, View
-from liftwise.models.causal.inference import StudentTest
+from liftwise.models.causal.inference import StudentTest, bounded
 from liftwise.models.causal.lift import Lift
 from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.placebo import BLOCKS
@@ -360,7 +360,7 @@ class Contrast:
 
     def interval(self, level: float = 0.90) -> tuple[float, float]:
         """All differences that the test does not reject at 1 − `level`."""
-        return _ends(self.test, level)
+        return bounded(self.test, level)
 
     def summary(self, level: float = 0.90) -> str:
         """One sentence for a manager."""
@@ -371,13 +371,6 @@ class Contrast:
         says = f"{self.first} gained {told(abs(self.difference))}{unit} {more} than {self.second}, {level:.0%} interval {told(low)} to {told(high)}"
         says += f"; chance alone would show as much {chance(self.p_value)}"
         return says + ("." if not low <= 0 <= high else ", so they may as well be equal.")
-
-
-def _ends(test: StudentTest, level: float) -> tuple[float, float]:
-    found = test.interval(level)
-    if found is None or not np.isfinite(found).all():
-        raise test.refusal(level)
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -432,7 +425,7 @@ class CellLifts:
         CannotTell
             With too few units that were never treated.
         """
-        return _ends(self.test(by), level)
+        return bounded(self.test(by), level)
 
     def compare(self, first: str, second: str, by: str = "relative") -> Contrast:
         """Whether two cells differ: in their effect as a share (``"relative"``), or per unit and period (``"mean"``).
@@ -495,7 +488,7 @@ class CellLifts:
         windows = [
             np.array([cell.first + since if yes else cell.first]) for cell, yes in zip(self.joint.cells, reached, strict=True)
         ]
-        return _ends(self.joint.test(weights, windows), level)
+        return bounded(self.joint.test(weights, windows), level)
 
     def _acted(self) -> JointPlacebos:
         if self.joint is None:

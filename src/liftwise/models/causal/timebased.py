@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.errors import CannotTell, InputError
-from liftwise.core.uncertainty import Floats, normal_quantile
+from liftwise.core.uncertainty import Floats
 from liftwise.models.causal.checks import Check
-from liftwise.models.causal.inference import StudentTest
+from liftwise.models.causal.inference import StudentTest, bounded
 from liftwise.models.causal.lift import Lift
 from liftwise.models.causal.panel import Panel
 from liftwise.models.causal.question import ask, data_check
@@ -244,11 +244,7 @@ class IncrementalReturn:
 
     def interval(self, level: float = 0.90) -> tuple[float, float]:
         """All returns not rejected at 1 − `level`; CannotTell where the cost is not told from 0."""
-        normal_quantile(level)  # refuses a level that is none
-        found = self.test.interval(level)
-        if found is None:
-            raise self.test.refusal(level)
-        return found
+        return bounded(self.test, level)
 
     def lower(self, level: float = 0.90) -> float:
         """One-sided: the return is at least this, at `level` (above one half)."""
