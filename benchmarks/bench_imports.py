@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
-import time
+
+from side_by_side import Row, Timed, compare
+from stopwatch import measure
 
 
-def run() -> list[dict]:
+def run() -> list[Row]:
     """One row."""
-    times: dict[str, list[float]] = {"liftwise": [], "pandas": []}
-    for _ in range(6):
-        for name, found in times.items():
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
-            found.append(time.perf_counter() - began)
-    ours, peer = (statistics.median(found[1:]) for found in times.values())
-    return [
-        {
-            "what": "import, whole process",
-            "ours": ours,
-            "peer": peer,
-            "ratio": ours / peer,
-            "unit": "s",
-            "note": "peer: import pandas",
-        }
-    ]
+
+    def process(name: str) -> Timed:
+        return measure(lambda: subprocess.run([sys.executable, "-c", f"import {name}"], check=True))
+
+    row = Row("import, whole process", "", "pandas", pairs=3)
+    return [compare(row, lambda: process("liftwise"), lambda: process("pandas"), lambda ours, theirs: "")]

@@ -17,7 +17,8 @@ from liftwise.models.causal.baseline import MEMBERS, BaselineEnsemble
 from liftwise.models.causal.decompose import _solve, decompose
 from liftwise.models.causal.lift import Lift
 from liftwise.models.causal.panel import Panel
-from liftwise.models.causal.structural import StructuralSeries, _filter, _posterior
+from liftwise.models.causal.structural import StructuralSeries
+from liftwise.models.causal.structural_sampler import kalman, posterior
 from liftwise.models.causal.timebased import FiellerTest, IncrementalReturn, TimeBasedRegression, relative_interval
 
 Data = Callable[[str], Path]
@@ -92,9 +93,9 @@ def test_the_filter_is_the_normal_density_written_out(season: int) -> None:
     prior[3, 1] = season
     slab = np.eye(p) * 0.3 + 0.1
     white, roots, k = np.zeros((n, 1 + p)), np.zeros(n), 3 + season
-    logs = _filter(columns, theta, prior, season, white, roots, np.zeros((k, 1 + p)), np.zeros((k, k)))
+    logs = kalman(columns, theta, prior, season, white, roots, np.zeros((k, 1 + p)), np.zeros((k, k)))
     both, half = np.zeros((p, p)), np.zeros(p)
-    ours = -0.5 * logs + _posterior(white.T @ white, slab, np.exp(2 * theta[0]), np.ones(p, bool), both, half)
+    ours = -0.5 * logs + posterior(white.T @ white, slab, np.exp(2 * theta[0]), np.ones(p, bool), both, half)
 
     sd, t = np.exp(theta[:5]), np.arange(n)
     rho = 1 / (1 + np.exp(-theta[5]))

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.causal import CalibratedControl, Lift, Panel, simplex_least_squares
-from liftwise.models.causal.calibration import autocorrelation, calibrate, contrast_factor
+from liftwise.models.causal.calibration import autocorrelation, calibrate, contrast_factor, memory, own_freedom, variance
 from liftwise.models.causal.inference import DrawsTest, RatioTest, StudentTest
 from liftwise.models.causal.shrinkage import Pool, Shrinkage
-from liftwise.sources.simulator.panels import Made, cells, hard, lasting, recast
+from liftwise.sources.simulator.panels import Made, lasting, recast
 
 Data = Callable[[str], Path]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -62,13 +62,6 @@ def test_untouched_cities_are_left_in_peace(shared_data: Data) -> None:
     assert 0.88 <= np.mean(covered) <= 0.94
     assert np.median(widths) <= 0.14
     assert np.mean(found) >= 0.60
-
-
-@pytest.mark.parametrize("which", [k for k, cell in enumerate(cells()) if cell.units <= 30][:3])
-def test_hard_panels(which: int) -> None:
-    cell = cells()[which]
-    found = [(lift_of(made := hard(cell, seed), adjust=tuple(made.exposure)).interval(0.90), made.effect) for seed in range(40)]
-    assert np.mean([low <= true <= high for (low, high), true in found]) >= 0.75
 
 
 # --- one test, two answers
@@ -167,6 +160,26 @@ def test_the_contrast_factor_is_the_variance_by_brute_force(train: int, judge: i
 def test_autocorrelation_is_recovered() -> None:
     for rho in (0.0, 0.4, 0.8):
         assert autocorrelation(lasting(spawn(1, "rho"), (40, 80), rho)) == pytest.approx(rho, abs=0.06)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("periods", [20, 90])
+def test_memory_and_variance_behind_held_out_gaps(periods: int, rho: float) -> None:
+    """Gaps from the mean of the other blocks are larger and last longer than the series; both are undone."""
+    series = lasting(spawn(3, "held"), (4000, periods), rho) * np.sqrt(1 - rho**2)  # variance 1
+    held = np.empty_like(series)
+    for block in np.array_split(np.arange(periods), 5):
+        held[:, block] = series[:, block] - np.delete(series, block, axis=1).mean(axis=1, keepdims=True)
+    assert memory(held) == pytest.approx(rho, abs=0.03)
+    assert variance(held, rho).mean() == pytest.approx(1, abs=0.03)
+
+
+def test_few_periods_are_not_many_degrees_of_freedom() -> None:
+    """The spread of a sample variance is the one that its degrees of freedom say."""
+    series = lasting(spawn(4, "freedom"), (4000, 200), 0.5)
+    squares = np.mean(series**2, axis=1)
+    assert 2 * squares.mean() ** 2 / squares.var() == pytest.approx(own_freedom(200, 0.5), rel=0.1)
+    assert calibrate(np.ones(20), 20, np.empty(0), 0, own_freedom(30, 0.3)).df < 25
 
 
 def test_the_most_telling_source_that_is_not_contradicted_is_believed() -> None:

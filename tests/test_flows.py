@@ -152,8 +152,14 @@ def test_a_test_is_designed_frozen_and_read_out(market: Workspace) -> None:
 
 def test_panels_are_judged_beside_the_usual_way() -> None:
     board = prove_panels(1)
-    assert len(board) == 4 * 2 + 24 + 1
-    assert board["error"].between(0, 1).all() and (board["mc_error"] > 0).all()
+    unknowable = 3
+    assert len(board) == 4 * 2 + (24 - unknowable + 1) * 5 + 2 + (unknowable + 1) * 2
+    width, share = board["quantity"].str.startswith("width"), board["quantity"].str.startswith(("coverage", "refused", "false"))
+    assert (board.loc[width, "error"].dropna() > 0).all()
+    assert board.loc[share, "error"].dropna().between(0, 1).all() and (board.loc[share, "mc_error"].dropna() > 0).all()
+    told = board[board["quantity"].str.endswith("all hard panels")]
+    assert len(told) == 6 and told["error"].notna().all() and (told["seeds"] > 10).all()
+    assert told["worst"].notna().sum() == 4, "the worst cell is told at each level, and for the width"
 
 
 def test_every_proof_has_a_row(market: Workspace) -> None:
@@ -165,6 +171,7 @@ def test_every_proof_has_a_row(market: Workspace) -> None:
         "identity",
         "attribution",
         "calibrated_control",
+        "year_on_year",
         "baseline_ensemble",
         "synthetic_control",
         "mix",

@@ -146,6 +146,7 @@ def refresh(workspace: Where = HERE, again: Again = False, as_json: AsJson = Fal
 def measure(
     what: Annotated[str | None, typer.Argument(help="attribution, lift or mix; all of them when left out.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Show the lift of this campaign.")] = None,
+    parts: Annotated[bool, typer.Option(help="With --campaign: its lift in each of its regions, too.")] = False,
     workspace: Where = HERE,
     again: Again = False,
     as_json: AsJson = False,
@@ -156,14 +157,20 @@ def measure(
     """
     from liftwise.flows.lift import lift_of
     from liftwise.flows.measure import measure as run
+    from liftwise.flows.parts import parts_of
 
     if campaign is not None and what not in (None, "lift"):
         raise typer.BadParameter("--campaign goes with: measure lift")
+    if parts and campaign is None:
+        raise typer.BadParameter("--parts goes with --campaign")
     with _opened(workspace) as ws:
         flow = run(ws, "lift" if campaign is not None else what, again=again)
         answer = lift_of(ws, campaign) if campaign is not None else None
+        regions = parts_of(ws, campaign).to_frame(ws.settings.measure.level) if campaign is not None and parts else None
         results, evidence = ws.warehouse.table("lift_results"), ws.warehouse.table("evidence")
         channels = ws.warehouse.table("channel_credits")
+    if answer is not None and regions is not None:
+        answer = {**answer, "parts": _records(regions)}
     if as_json:
         _print_json(
             answer if answer is not None else {**flow.as_dict(), "lift": _records(results), "evidence": _records(evidence)}
@@ -173,6 +180,8 @@ def measure(
         from liftwise.outputs.reports import lift_sentence
 
         _say(lift_sentence(answer))
+        if regions is not None:
+            _table(regions[["part", "effect", "low", "high", "p_value", "p_adjusted"]].round(3), f"Lift of {campaign} by region")
         return
     if not channels.empty and what in (None, "attribution"):
         _table(

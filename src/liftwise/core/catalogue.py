@@ -209,6 +209,10 @@ MODELS = (
         need("test_id", "id"), need("method"), need("effect", "number"), may("standard_error", "number"), may("low", "number"),
         may("high", "number"), may("p_value", "share"), may("checks", note="JSON"),
     ), ("test_id", "method")),
+    Table("overlaps", "Campaigns in the same regions and weeks: what each brought, what only together; parts + shared = total.", "flows.measure", (
+        need("campaigns", note="campaign_ids joined by ';'"), need("part", "id", note="campaign_id, shared or total"), may("effect", "number"),
+        may("low", "number"), may("high", "number"), may("p_value", "share"), may("reason", note="why it cannot be told apart"),
+    ), ("campaigns", "part")),
     Table("components", "Trend, season, event, campaign and the rest.", "models.causal", (
         need("week", "week"), need("region"), need("trend", "number"), need("seasonal", "number"), need("event", "number"),
         need("campaign", "number"), need("residual", "number"),

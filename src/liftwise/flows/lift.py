@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from liftwise.core.errors import CannotTell, InputError
+from liftwise.flows.overlaps import joint_result, other_campaigns, write_overlaps
 from liftwise.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from liftwise.models.causal import Check, Lift, Panel
 
-MAIN = ("calibrated_control", "baseline_ensemble")  # methods that speak for a campaign; the others are there to compare with
+MAIN = ("calibrated_control", "year_on_year")  # methods that speak for a campaign; the others are there to compare with
 LONGEST = 0.35  # of the history that a campaign may last and still be judged against the time before it
 
 
 def campaigns(ws: Workspace) -> dict[str, Any]:
-    """Tables `lift` and `lift_results`: regional campaigns against other regions, national ones against their own past."""
-    every = _judgeable(ws)
+    """Tables `lift`, `lift_results` and `overlaps`: regional campaigns against other regions, national ones against their own years before."""
+    every = judgeable(ws)
     weeks: list[pd.DataFrame] = []
     results: list[Mapping[str, Any]] = []
     refused: dict[str, str] = {}
@@ -43,14 +45,16 @@ def campaigns(ws: Workspace) -> dict[str, Any]:
         )
     ws.warehouse.write("lift", pd.concat(weeks, ignore_index=True))
     ws.warehouse.write("lift_results", pd.DataFrame(results))
+    together = write_overlaps(ws, _short(ws, every))
     return {
         "campaigns": len({row["test_id"] for row in results}),
+        **together,
         "refused": len(refused),
         **{f"refused {k}": v for k, v in refused.items()},
     }
 
 
-def _judgeable(ws: Workspace) -> pd.DataFrame:
+def judgeable(ws: Workspace) -> pd.DataFrame:
     """Campaigns that began while sales were seen, with `treated`: the regions they ran in, empty for everywhere."""
     table = ws.warehouse.table("campaigns")
     seen = set(ws.warehouse.sql("SELECT DISTINCT region FROM sales")["region"])
@@ -63,19 +67,19 @@ def _judgeable(ws: Workspace) -> pd.DataFrame:
 
 def _estimates(ws: Workspace, campaign: Any, every: pd.DataFrame) -> Iterator[Lift]:
     """By the design that fits how a campaign ran, and by one to compare with."""
-    from liftwise.models.causal import BaselineEnsemble, CalibratedControl, Panel, SyntheticControl
+    from liftwise.models.causal import BaselineEnsemble, CalibratedControl, Panel, SyntheticControl, YearOnYear
 
-    sales = ws.warehouse.table("sales")
+    others, sales = other_campaigns(_short(ws, every), campaign), ws.warehouse.table("sales")
     if campaign.treated:
         panel = Panel.of(sales, unit="region", time="week", outcome="revenue")
         asked = {
             "treated": campaign.treated,
             "start": campaign.starts_on,
             "end": campaign.ends_on,
-            "exclude": _also_treated(every, campaign),
+            "exclude": also_treated(every, campaign),
         }
         found = CalibratedControl(seed=ws.settings.seed).estimate(panel, **asked)
-        yield replace(found, checks=(*found.checks, *_further_checks(ws, panel, found, asked["exclude"])))
+        yield replace(found, checks=(*found.checks, *_further_checks(ws, panel, found, asked["exclude"]), *others))
         for level in ("fixed_effects", "outcome"):
             yield SyntheticControl(level=level, seed=ws.settings.seed).estimate(panel, **asked)
         return
@@ -85,7 +89,17 @@ def _estimates(ws: Workspace, campaign: Any, every: pd.DataFrame) -> Iterator[Li
         raise CannotTell(
             f"it ran everywhere for {long:.0%} of the history: there is nothing to compare it with", fix="run a geo test"
         )
-    yield BaselineEnsemble(seed=ws.settings.seed).estimate(total, start=campaign.starts_on, end=campaign.ends_on)
+    asked = {"start": campaign.starts_on, "end": campaign.ends_on}
+    found = YearOnYear(seed=ws.settings.seed).estimate(total, **asked)
+    yield replace(found, checks=(*found.checks, *others))
+    with suppress(CannotTell):  # a forecast from its own past needs a longer one, and never saw two Decembers: to compare with
+        yield BaselineEnsemble(seed=ws.settings.seed).estimate(total, **asked)
+
+
+def _short(ws: Workspace, every: pd.DataFrame) -> pd.DataFrame:
+    """Campaigns that do not run for most of the history: an always-on programme is part of the base."""
+    span = ws.warehouse.sql("SELECT min(week) AS first, max(week) AS last FROM sales").iloc[0]
+    return every[(every["ends_on"] - every["starts_on"]) <= LONGEST * (span["last"] - span["first"])]
 
 
 def _further_checks(ws: Workspace, panel: Panel, found: Lift, exclude: list[str]) -> list[Check]:
@@ -105,7 +119,7 @@ def _further_checks(ws: Workspace, panel: Panel, found: Lift, exclude: list[str]
     return checks
 
 
-def _also_treated(every: pd.DataFrame, campaign: Any) -> list[str]:
+def also_treated(every: pd.DataFrame, campaign: Any) -> list[str]:
     """Regions in which another regional campaign ran meanwhile: no donors."""
     meanwhile = every[(every["starts_on"] <= campaign.ends_on) & (every["ends_on"] >= campaign.starts_on)]
     return sorted({region for names in meanwhile["treated"] for region in names} - set(campaign.treated))
@@ -143,9 +157,7 @@ def components(ws: Workspace) -> dict[str, Any]:
     from liftwise.models.causal import Panel, decompose
 
     panel = Panel.of(ws.warehouse.table("sales"), unit="region", time="week", outcome="revenue")
-    table = _judgeable(ws)
-    whole = panel.periods[-1] - panel.periods[0]
-    short = table[(table["ends_on"] - table["starts_on"]) <= LONGEST * whole]
+    short = _short(ws, judgeable(ws))
     found = decompose(panel, campaigns=short.assign(regions=short["treated"].map(";".join)))
     ws.warehouse.write("components", found.to_frame())
     return {"regions": len(found.regions), "periods": len(found.periods), "campaigns": len(short), "left_out": len(panel.dropped)}
@@ -169,10 +181,11 @@ def lift_of(ws: Workspace, campaign_id: str) -> dict[str, Any]:
     if mine.empty:
         raise CannotTell(
             f"campaign {campaign_id!r} cannot be judged",
-            fix="it must run in some regions and not in others, or for a short part of a long history",
+            fix="it must run in some regions and not in others, or for a short part of a history with a year before it",
         )
     row = mine.iloc[0]
-    return {
+    alone = {
         "campaign": campaign_id, "method": row["method"], "effect": row["effect"], "low": row["low"], "high": row["high"],
         "p_value": row["p_value"], "checks": json.loads(row["checks"]) if isinstance(row["checks"], str) else [],
     }  # fmt: skip
+    return joint_result(ws, alone)

@@ -30,7 +30,7 @@ def measure(ws: Workspace, only: str | None = None, *, again: bool = False) -> F
         )  # fmt: skip
     if only in (None, "lift"):
         flow.step(
-            "lift", lambda: lift.campaigns(ws), needs=["campaigns", "sales"], writes=["lift", "lift_results"],
+            "lift", lambda: lift.campaigns(ws), needs=["campaigns", "sales"], writes=["lift", "lift_results", "overlaps"],
             parameters={"level": told.level, "seed": ws.settings.seed},
         )  # fmt: skip
         flow.step("evidence", lambda: lift.evidence(ws), reads=["lift_tests", "lift_results", "campaigns"], writes=["evidence"])

@@ -1,7 +1,7 @@
 """Causal measurement: what happened because of a campaign.
 
 With units in which it did not run: `CalibratedControl` (the default) and the published designs beside it. Where it ran everywhere:
-`BaselineEnsemble`, `StructuralSeries`, `TimeBasedRegression`, `LaunchDiscontinuity`. Several at once: `SimultaneousCampaigns`,
+`YearOnYear` (the default), `BaselineEnsemble`, `StructuralSeries`, `TimeBasedRegression`, `LaunchDiscontinuity`. Several at once: `SimultaneousCampaigns`,
 `estimate_cells`. Without an experiment: `InstrumentalVariables`, `DoubleML`. Across tests: `LiftEvidence`. Before a test:
 `select_markets`, `plan_test`. All end in a result whose p-value and interval come from one test.
 """
@@ -34,12 +34,13 @@ from liftwise.models.causal.staggered import Cell, estimate_cells
 from liftwise.models.causal.structural import StructuralSeries
 from liftwise.models.causal.synthetic_control import SyntheticControl
 from liftwise.models.causal.timebased import TimeBasedRegression
+from liftwise.models.causal.year_on_year import YearOnYear
 
 __all__ = [
     "AugmentedSyntheticControl", "BaselineEnsemble", "CalibratedControl", "Cell", "Check", "ClassicSyntheticControl",
     "DifferenceInDifferences", "Discontinuity", "DoubleML", "InstrumentalVariables", "LaunchDiscontinuity", "Lift", "LiftEvidence",
     "MatrixCompletion", "Panel", "Predictor", "SimplexFit", "SimultaneousCampaigns", "StructuralSeries", "SyntheticControl", "SyntheticDiD",
-    "TestPlan", "TimeBasedRegression", "anticipation", "conformal_lift", "decompose", "estimate_cells", "estimate_parts", "placebo_in_time",
+    "TestPlan", "TimeBasedRegression", "YearOnYear", "anticipation", "conformal_lift", "decompose", "estimate_cells", "estimate_parts", "placebo_in_time",
     "plan_test", "read_out", "results_as_tests", "segment_panel", "select_markets", "sensitivity", "simplex_least_squares",
     "simulate_power", "spillover",
 ]  # fmt: skip

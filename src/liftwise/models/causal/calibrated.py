@@ -26,7 +26,7 @@ import pandas as pd
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.causal.adjust import take_out
-from liftwise.models.causal.calibration import Calibration, autocorrelation, calibrate, contrast_factor
+from liftwise.models.causal.calibration import Calibration, calibrate, contrast_factor, memory, own_freedom, variance
 from liftwise.models.causal.checks import Setting, calibrated, run_checks
 from liftwise.models.causal.inference import RatioTest, StudentTest, Test
 from liftwise.models.causal.lift import Lift
@@ -39,6 +39,8 @@ METHOD = "calibrated_control"
 WINDOWS = 3  # earlier windows used as placebos in time
 GROUPS = 200  # placebo groups at most
 MOST_DONORS = 60  # beyond these, more donors add time and no precision: those that moved most like the treated units are kept
+MOST_OF_ALL = 120  # or six times the treated units, that there are disjoint groups as large, up to this
+ENOUGH = 12  # donors with which others that sell nothing in some periods can be done without
 LEAST_TRAIN = 15  # periods that an earlier window must leave to learn from
 
 
@@ -47,7 +49,7 @@ class CalibratedControl:
 
     Parameters
     ----------
-    scale : ``"log"``, ``"linear"``, or ``"auto"``: log where every value is positive.
+    scale : ``"log"``, ``"linear"``, or ``"auto"``: log where every value is positive, donors that sell nothing in some periods aside.
     adjust : names of `panel.exposure` to take out first (television, a competitor's promotion, a price), see `adjust`.
     seed : for the draw of placebo groups when several units are treated.
 
@@ -84,7 +86,8 @@ class CalibratedControl:
         CannotTell
             With fewer than 8 periods before, fewer than 3 donors, a treated unit with holes, or an outcome that never moves.
         """
-        question = _nearest(panel, ask(panel, treated, start, end, exclude))
+        question = ask(panel, treated, start, end, exclude)
+        question = _nearest(panel, _positive(panel, question) if self.scale == "auto" else question)
         if len(question.donors) < len(question.treated) + 2:  # a placebo group as large needs donors of its own
             raise CannotTell(
                 f"{len(question.treated)} units are treated and only {len(question.donors)} are left to compare them with",
@@ -207,14 +210,14 @@ class Fit:
 
     @cached_property
     def rho(self) -> float:
-        """Autocorrelation of held-out gaps, pooled."""
-        return autocorrelation(self._held)
+        """Autocorrelation of the error of one period, pooled over targets."""
+        return memory(self._held)
 
     @cached_property
     def errors(self) -> Floats:
-        """(m,) standard deviation of each target's held-out gaps."""
+        """(m,) standard deviation of each target's error in one period."""
         least = 1e-9 * (1.0 if self.log else float(np.abs(self.actual).mean())) + 1e-300
-        return np.maximum(np.sqrt(np.mean(self._held**2, axis=1)), least)
+        return np.maximum(np.sqrt(variance(self._held, self.rho)), least)
 
     @cached_property
     def time_placebos(self) -> Floats:
@@ -227,7 +230,7 @@ class Fit:
                 break
             would = self.predict(train, last)[0]
             held = self.shrinkage.held_out(self.pool, np.arange(train), self.whole[1])[0]
-            promised = np.sqrt(np.mean(held**2, axis=1) * contrast_factor(train, long, self.rho))
+            promised = np.sqrt(variance(held, self.rho) * contrast_factor(train, long, self.rho))
             found.append(self._estimates(would, train, last) / np.maximum(promised, 1e-300))
         return np.array(found).reshape(len(found), len(self.actual))
 
@@ -241,7 +244,13 @@ class Fit:
         """For the campaign as a whole."""
         estimates, promised = self.studentised(self.pre, self.periods)
         windows = self.time_placebos
-        return calibrate((estimates / promised)[1:], self.independent, windows, len(windows) * (self.independent + 1))
+        return calibrate(
+            (estimates / promised)[1:],
+            self.independent,
+            windows,
+            len(windows) * (self.independent + 1),
+            own_freedom(self.pre, self.rho),
+        )
 
     def test(self, first: int, last: int) -> Test:
         """Of the effect in periods first to last, over all treated units, in the outcome's unit."""
@@ -249,7 +258,7 @@ class Fit:
         if (first, last) == (self.pre, self.periods):
             found = self.calibration
         else:  # a part of the campaign: placebos in the same periods, or what was found for the whole, whichever strays more
-            alone = calibrate((estimates / promised)[1:], self.independent, np.empty(0), 0)
+            alone = calibrate((estimates / promised)[1:], self.independent, np.empty(0), 0, own_freedom(self.pre, self.rho))
             found = max(alone, self.calibration, key=lambda one: one.factor)
         student = StudentTest(float(estimates[0]), float(np.hypot(found.factor * promised[0], np.sqrt(self.unsure))), found.df)
         if self.log:
@@ -257,9 +266,20 @@ class Fit:
         return student.times(self.size * (last - first))
 
 
+def _positive(panel: Panel, question: Question) -> Question:
+    """The question without donors that sell nothing in some periods, where enough others remain: one zero rules logs out for all."""
+    positive = (panel.matrix[:, : question.last + 1] > 0).all(axis=1)
+    fit = [row for row in question.donors if positive[row]]
+    if not positive[question.treated].all() or len(fit) < max(ENOUGH, 3 * len(question.treated)):
+        return question
+    silent = {panel.units[row]: "sells nothing in some periods" for row in question.donors if not positive[row]}
+    return replace(question, donors=fit, unfit=question.unfit | silent)
+
+
 def _nearest(panel: Panel, question: Question) -> Question:
-    """The question with at most `MOST_DONORS` donors."""
-    if len(question.donors) <= MOST_DONORS:
+    """The question with at most `MOST_DONORS` donors, more where many units are treated."""
+    most = min(max(MOST_DONORS, 6 * len(question.treated)), MOST_OF_ALL)
+    if len(question.donors) <= most:
         return question
     before = panel.matrix[:, : question.first]
     shape = (
@@ -268,7 +288,7 @@ def _nearest(panel: Panel, question: Question) -> Question:
         else before - before.mean(axis=1, keepdims=True)
     )
     away = np.sum((shape[question.donors] - shape[question.treated].mean(axis=0)) ** 2, axis=1)
-    return replace(question, donors=sorted(np.asarray(question.donors)[np.argsort(away, kind="stable")[:MOST_DONORS]].tolist()))
+    return replace(question, donors=sorted(np.asarray(question.donors)[np.argsort(away, kind="stable")[:most]].tolist()))
 
 
 def _groups(donors: int, size: int, seed: int) -> np.ndarray:

@@ -1,9 +1,14 @@
 """Lift evidence: what all tests of a channel, an influencer or a campaign say together, with honest doubt.
 
-Tests of one subject are pooled by a Bayesian random-effects model (`liftwise.models.causal.drift`): effects may differ from test to
-test, may drift, and old tests may count less. Two scales: total per test, and per unit of spend where spend is known (incremental
-revenue per euro), which is what tests of different sizes share. Evidence is kept as the tests themselves, so tests that come one by
-one give the same answer as all of them at once, to the last digit.
+Tests of one subject are pooled by a Bayesian random-effects model (`liftwise.models.causal.drift`): effects may differ from test
+to test, may drift, and old tests may count less. `current` is right where the effect may drift: its interval covers about as often
+as it says, and more often where tests do not differ at all. `typical` is right where the effect is stable: it is far narrower there,
+and too narrow where a drift goes unseen. Unless told otherwise the answer is `typical` from the fifth test on, while no drift has
+been found; before and else it is `current`.
+
+Two scales: total per test, and per unit of spend where spend is known (incremental revenue per euro), which is what tests of
+different sizes share. Evidence is kept as the tests themselves, so tests that come one by one give the same answer as all of them
+at once, to the last digit.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 KEY = ["subject_kind", "subject", "region", "metric"]
 COLUMNS = [*KEY, "test_id", "starts_on", "ends_on", "effect", "standard_error", "spend"]
 TARGETS = ("current", "typical", "next")
+ENOUGH = 5  # tests from which their spread can be told, so that what they have in common is known better than any one of them
 PER_SPEND = "_per_spend"  # ends the metric's name where effects are per unit of spend
 
 
@@ -50,8 +56,8 @@ class Posterior:
     Parameters
     ----------
     tests : one row per test, by time, on the scale of `metric`.
-    pooled : three targets: the effect in the latest test (`current`), what tests have on average by now (`typical`), and the effect
-        in the next (`next`).
+    pooled : three targets: the effect in the latest test (`current`), what tests have on average by now if the effect seldom
+        drifts (`typical`), and the effect in the next (`next`).
     """
 
     subject_kind: str
@@ -67,17 +73,15 @@ class Posterior:
         """End of the latest test."""
         return self.tests["ends_on"].iloc[-1]
 
-    def target(self, of: str = "current") -> Mixture:
+    def target(self, of: str | None = None) -> Mixture:
         """The distribution of that target."""
-        if of not in TARGETS:
-            raise InputError(f"target {of!r} is unknown", fix=f"choose {', '.join(TARGETS)}")
-        return getattr(self.pooled, of)
+        return _target(self.pooled, len(self.tests), of)
 
-    def interval(self, level: float = 0.90, of: str = "current") -> tuple[float, float]:
+    def interval(self, level: float = 0.90, of: str | None = None) -> tuple[float, float]:
         """Central credible interval."""
         return self.target(of).interval(level)
 
-    def row(self, level: float = 0.90, of: str = "current") -> dict[str, Any]:
+    def row(self, level: float = 0.90, of: str | None = None) -> dict[str, Any]:
         """One row of table `evidence`."""
         found, (low, high) = self.target(of), self.interval(level, of)
         return {
@@ -85,11 +89,11 @@ class Posterior:
             "mean": found.mean, "sd": found.sd, "low": low, "high": high, "sources": ";".join(self.tests["test_id"]),
         }  # fmt: skip
 
-    def path(self, level: float = 0.90) -> pd.DataFrame:
-        """The current effect as it stood after each test: ends_on, test_id, mean, low, high."""
+    def path(self, level: float = 0.90, of: str | None = None) -> pd.DataFrame:
+        """The answer as it stood after each test: ends_on, test_id, mean, low, high."""
         rows = []
         for k in range(1, len(self.tests) + 1):
-            found, last = self.pooling.of(self.tests.iloc[:k]).current, self.tests.iloc[k - 1]
+            found, last = _target(self.pooling.of(self.tests.iloc[:k]), k, of), self.tests.iloc[k - 1]
             rows.append((last["ends_on"], last["test_id"], found.mean, *found.interval(level)))
         return pd.DataFrame(rows, columns=["ends_on", "test_id", "mean", "low", "high"])
 
@@ -156,7 +160,7 @@ class Evidence:
             raise CannotTell(f"there is no test of {subject} for {metric or 'any metric'} in {region}", fix=f"there are {known}")
         return max(found, key=lambda p: (p.metric.endswith(PER_SPEND), p.metric == "revenue" + PER_SPEND, p.metric == "revenue"))
 
-    def to_frame(self, level: float = 0.90, of: str = "current") -> pd.DataFrame:
+    def to_frame(self, level: float = 0.90, of: str | None = None) -> pd.DataFrame:
         """Table `evidence`."""
         return pd.DataFrame([posterior.row(level, of) for posterior in self.posteriors])
 
@@ -187,7 +191,8 @@ class LiftEvidence:
     ----------
     half_life_days : days after which a test counts half; None: all tests count alike; ``"learned"``: weighed by foresight.
     drift : whether the effect may drift, and whether to look for it.
-    spread : standard deviation of the prior of the spread between tests, in typical standard errors.
+    spread : prior median of the spread between tests where they differ, and of a drift where there is one, in typical standard
+        errors.
     by_region : whether tests in a single region also get a posterior of that region.
 
     Examples
@@ -198,7 +203,7 @@ class LiftEvidence:
     ...     "spend": [20_000.0, 20_000.0]})
     >>> found = LiftEvidence().update(tests).of("influencer")
     >>> found.metric, round(found.target().mean, 2), tuple(round(end, 2) for end in found.interval(0.90))
-    ('revenue_per_spend', 1.18, (0.65, 1.69))
+    ('revenue_per_spend', 1.18, (0.64, 1.69))
     """
 
     def __init__(
@@ -300,6 +305,15 @@ def results_as_tests(results: pd.DataFrame, campaigns: pd.DataFrame, method: str
     of_channel = pd.DataFrame({"subject_kind": "channel", "subject": channel, "region": region, "metric": "revenue"})
     both = pd.concat([_with_numbers(own, joined), _with_numbers(of_channel, joined)], ignore_index=True)
     return both[both["subject"] != ""].reset_index(drop=True)
+
+
+def _target(pooled: Pooled, tests: int, of: str | None) -> Mixture:
+    """The target asked for, or the one that suits so many tests."""
+    if of is None:
+        return pooled.typical if tests >= ENOUGH and not pooled.drifting else pooled.current
+    if of not in TARGETS:
+        raise InputError(f"target {of!r} is unknown", fix=f"choose {', '.join(TARGETS)}")
+    return getattr(pooled, of)
 
 
 def _text(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -18,18 +18,22 @@ from liftwise.models.causal.checks import Check
 from liftwise.models.causal.panel import Panel
 
 LEAST_PRE = 8  # periods before the start: with five blocks held out in turn, fewer would teach nothing
+SHORT = {"does not move before the start": "no movement", "sells nothing in some periods": "periods without sales"}
 LEAST_DONORS = 3  # so that each placebo still has two
 
 
 @dataclass(frozen=True)
 class Question:
-    """Rows and columns of the panel: who is treated, who may be a donor, first and last period of the campaign."""
+    """Rows and columns of the panel: who is treated, who may be a donor, first and last period of the campaign.
+
+    unfit : units that cannot be donors, and why. cut : the data end before the campaign does.
+    """
 
     treated: list[int]
     donors: list[int]
     first: int
     last: int
-    still: tuple[str, ...]
+    unfit: dict[str, str]
     cut: bool
 
 
@@ -53,8 +57,8 @@ def ask(panel: Panel, treated: Sequence[str] | str, start: Any, end: Any, exclud
             f"{len(donors)} comparison units are too few beside {len(rows)} treated",
             fix=f"have at least {LEAST_DONORS}; an interval at 90% takes 10",
         )
-    still = tuple(panel.units[row] for row in others if not moves[row])
-    return Question(rows, donors, first, last, still, end is not None and panel.ends_before(end))
+    unfit = {panel.units[row]: "does not move before the start" for row in others if not moves[row]}
+    return Question(rows, donors, first, last, unfit, end is not None and panel.ends_before(end))
 
 
 def _window(panel: Panel, start: Any, end: Any) -> tuple[int, int]:
@@ -71,17 +75,23 @@ def _window(panel: Panel, start: Any, end: Any) -> tuple[int, int]:
 
 def data_check(panel: Panel, question: Question) -> Check:
     """What was left out, and whether the data reach the campaign's end."""
-    left = [*panel.dropped["name"], *question.still]
+    left = [*panel.dropped["name"], *question.unfit]
     says = [f"{len(question.donors)} donors, {question.first} periods before, {question.last - question.first + 1} counted."]
     if len(left):
-        says.append(f"Left out for holes or no movement: {', '.join(left[:8])}{' …' if len(left) > 8 else ''}.")
+        says.append(f"Left out for {_reasons(panel, question)}: {', '.join(left[:8])}{' …' if len(left) > 8 else ''}.")
     if question.cut:
         says.append(f"The data end at {_day(panel.periods[-1])}, before the campaign does.")
     short = question.first < 2 * (question.last - question.first + 1)
     if short:
         says.append("The time before is short beside the time judged.")
-    still = pd.DataFrame({"kind": "unit", "name": list(question.still), "reason": "does not move before the start"}, dtype="str")
-    return Check("data", "warn" if left or question.cut or short else "ok", " ".join(says), pd.concat([panel.dropped, still]))
+    unfit = pd.DataFrame({"kind": "unit", "name": list(question.unfit), "reason": list(question.unfit.values())}, dtype="str")
+    return Check("data", "warn" if left or question.cut or short else "ok", " ".join(says), pd.concat([panel.dropped, unfit]))
+
+
+def _reasons(panel: Panel, question: Question) -> str:
+    return " or ".join(
+        (["holes"] if len(panel.dropped) else []) + [SHORT.get(why, why) for why in dict.fromkeys(question.unfit.values())]
+    )
 
 
 def _day(moment: Any) -> str:

@@ -212,7 +212,7 @@ def _descend(gram, cross, square, scale, used, count, factor, weights):
             if optimum[a] <= NEGLIGIBLE:
                 here = weights[used[a]]
                 step = min(step, here / max(here - optimum[a], 1e-300))
-        lowest, kept = -1, 0
+        lowest = -1
         for a in range(count):
             j = used[a]
             weights[j] += step * (optimum[a] - weights[j])
@@ -220,17 +220,32 @@ def _descend(gram, cross, square, scale, used, count, factor, weights):
                 lowest = j
         if lowest < 0:
             return count
-        first = count
-        for a in range(count):
+        for a in range(count - 1, -1, -1):
             j = used[a]
             if j == lowest or weights[j] <= NEGLIGIBLE:
                 weights[j] = 0.0
-                first = min(first, a)
-            else:
-                used[kept] = j
-                kept += 1
-        count = kept
-        _factorise(gram, cross, square, scale, used, first, count, factor)
+                _leave(used, count, a, factor)
+                count -= 1
+
+
+@njit(cache=True)
+def _leave(used, count, gone, factor):
+    """Take row `gone` out of the Cholesky factor: the rows below move up, and rotations of neighbouring columns make them triangular again."""
+    cosine, sine = np.empty(count), np.empty(count)
+    for a in range(gone, count - 1):
+        used[a] = used[a + 1]
+        below, row = factor[a + 1], factor[a]
+        for c in range(gone):
+            row[c] = below[c]
+        carried = below[gone]
+        for c in range(gone, a):
+            right = below[c + 1]
+            row[c] = cosine[c] * carried + sine[c] * right
+            carried = cosine[c] * right - sine[c] * carried
+        right = below[a + 1]
+        length = np.sqrt(carried * carried + right * right)
+        cosine[a], sine[a] = carried / length, right / length
+        row[a] = length
 
 
 @njit(cache=True)
@@ -239,39 +254,57 @@ def _entry(gram, cross, square, scale, i, j):
     return gram[i, j] - cross[i] - cross[j] + square + scale
 
 
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _dot(x, y, count):
+    """Inner product of the first `count`, in whatever order is quickest."""
+    total = 0.0
+    for c in range(count):
+        total += x[c] * y[c]
+    return total
+
+
 @njit(cache=True)
 def _factorise(gram, cross, square, scale, used, start, count, factor):
     """Rows `start` to `count` of the Cholesky factor; false where the last donor adds no direction."""
     for a in range(start, count):
-        for b in range(a + 1):
+        row = factor[a]
+        for b in range(a):
             value = _entry(gram, cross, square, scale, used[a], used[b])
-            for c in range(b):
-                value -= factor[a, c] * factor[b, c]
-            if b < a:
-                factor[a, b] = value / factor[b, b]
-            elif value <= 1e-13 * _entry(gram, cross, square, scale, used[a], used[a]):
-                return False
-            else:
-                factor[a, a] = np.sqrt(value)
+            row[b] = (value - _dot(row, factor[b], b)) / factor[b, b]
+        own = _entry(gram, cross, square, scale, used[a], used[a])
+        value = own - _dot(row, row, a)
+        if value <= 1e-13 * own:
+            return False
+        row[a] = np.sqrt(value)
     return True
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _residual(gram, cross, square, scale, used, count, solution, residual):
+    """One minus what `solution` gives: Σ_b (gram_ab − cross_a − cross_b + square + scale) s_b."""
+    total, crossed = 0.0, 0.0
+    for b in range(count):
+        total += solution[b]
+        crossed += cross[used[b]] * solution[b]
+    for a in range(count):
+        row, value = gram[used[a]], 0.0
+        for b in range(count):
+            value += row[used[b]] * solution[b]
+        residual[a] = 1.0 - value + crossed + (cross[used[a]] - square - scale) * total
 
 
 @njit(cache=True)
 def _affine_optimum(gram, cross, square, scale, used, count, factor):
     """Weights (they may be negative) of the point nearest to the target in the affine hull, refined once."""
-    solution = np.zeros(count)
-    for _ in range(2):
-        residual = np.ones(count)
+    solution, residual = np.zeros(count), np.ones(count)
+    for turn in range(2):
+        if turn:
+            _residual(gram, cross, square, scale, used, count, solution, residual)
         for a in range(count):
-            for b in range(count):
-                residual[a] -= _entry(gram, cross, square, scale, used[a], used[b]) * solution[b]
-        for a in range(count):
-            for b in range(a):
-                residual[a] -= factor[a, b] * residual[b]
-            residual[a] /= factor[a, a]
+            residual[a] = (residual[a] - _dot(factor[a], residual, a)) / factor[a, a]
         for a in range(count - 1, -1, -1):
-            for b in range(a + 1, count):
-                residual[a] -= factor[b, a] * residual[b]
             residual[a] /= factor[a, a]
+            for b in range(a):
+                residual[b] -= factor[a, b] * residual[a]
         solution += residual
     return solution / solution.sum()

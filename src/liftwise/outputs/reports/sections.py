@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from liftwise.flows.lift import MAIN
+from liftwise.flows.overlaps import joint_result
 from liftwise.outputs.reports.words import between, lift_sentence, listing, short
 from liftwise.store.workspace import Workspace
 
@@ -183,7 +184,7 @@ def lift(ws: Workspace) -> Section | None:
     regional = main["method"].str.startswith(MAIN[0])  # judged by other regions: these can be relied on, so they come first
     main = pd.concat([main[regional], main[~regional]])
     said = {
-        row["test_id"]: lift_sentence({**row, "campaign": row["test_id"]}, ws.settings.currency)
+        row["test_id"]: lift_sentence(joint_result(ws, {**row, "campaign": row["test_id"]}), ws.settings.currency)
         for row in main.to_dict("records")
     }
     sentence = " ".join(said[name] for name in main.loc[regional, "test_id"]) or next(

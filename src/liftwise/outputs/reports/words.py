@@ -49,6 +49,8 @@ def lift_sentence(answer: Mapping[str, Any], currency: str = "") -> str:
     >>> lift_sentence({"campaign": "c", "effect": 40e3, "low": 12e3, "high": 66e3, "p_value": 0.03})
     'c sold 40 k more than would have been sold without it (90 %: 12 k to 66 k); chance alone would show as much 3 times in 100.'
     """
+    if answer["effect"] is None:
+        return f"What {answer['campaign']} sold cannot be told: {answer['reason']}." + _overlap_sentence(answer, currency)
     effect, low, high, p = (float(answer[name]) for name in ("effect", "low", "high", "p_value"))
     moved = "more" if effect >= 0 else "less"
     chance = f"{p * 100:.0f} times in 100" if p >= 0.01 else "less than once in 100"
@@ -56,4 +58,20 @@ def lift_sentence(answer: Mapping[str, Any], currency: str = "") -> str:
         f"{answer['campaign']} sold {short(abs(effect), currency)} {moved} than would have been sold without it "
         f"(90 %: {between(low, high, currency)}); chance alone would show as much {chance}."
     )
-    return sentence if low > 0 or high < 0 else sentence + " That is within the noise: no effect is proven."
+    sentence += "" if low > 0 or high < 0 else " That is within the noise: no effect is proven."
+    return sentence + _overlap_sentence(answer, currency)
+
+
+def _overlap_sentence(answer: Mapping[str, Any], currency: str) -> str:
+    """What campaigns that ran meanwhile in the same regions brought, and all of them together."""
+    parts = answer.get("overlaps") or []
+    if not parts:
+        return ""
+    others = [row["part"] for row in parts if row["part"] not in ("shared", "total", answer["campaign"])]
+    told = [
+        f"{'only together' if row['part'] == 'shared' else row['part']} {short(row['effect'], currency)} ({between(row['low'], row['high'], currency)})"
+        for row in parts
+        if row["effect"] is not None
+    ]
+    says = f" {listing(others)} ran meanwhile in the same regions"
+    return says + (f"; judged together: {listing(told)}." if told else "; their parts cannot be told.")
