@@ -181,7 +181,7 @@ def _fill(spend: Floats, objective: Floats, low: Floats, high: Floats, total: fl
     for k in range(len(low)):
         inside = spend[k][(spend[k] > low[k]) & (spend[k] < high[k])]
         x = np.concatenate([[low[k]], inside, [high[k]]])
-        at = _envelope(x, np.interp(x, spend[k], objective[k]))
+        at = envelope(x, np.interp(x, spend[k], objective[k]))
         y = np.interp(x[at], spend[k], objective[k])
         value += float(y[0])
         segments += [
@@ -197,7 +197,7 @@ def _fill(spend: Floats, objective: Floats, low: Floats, high: Floats, total: fl
     return split, value
 
 
-def _envelope(x: Floats, y: Floats) -> list[int]:
+def envelope(x: Floats, y: Floats) -> list[int]:
     """Points of the upper concave envelope (monotone chain)."""
     kept: list[int] = []
     for k in range(len(x)):

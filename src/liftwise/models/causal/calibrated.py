@@ -4,8 +4,8 @@
   lift is a ratio: (after ÷ predicted after) ÷ (before ÷ predicted before). Effect = actual × (1 − 1/ratio).
 - Weights are shrunk towards steady donors as far as that predicts better (`shrinkage`).
 - The error is studentised and calibrated on placebos in space and time (`calibration`).
-- Several treated units are one target, their mean; placebos are groups as large, drawn as disjoint parts of the donors, and count
-  as many degrees of freedom as there are disjoint groups.
+- Several treated units are one target, their mean; placebos are groups as large, drawn from the donors, and count as many degrees of
+  freedom as their overlap leaves (`_distinct`).
 
 References
 ----------
@@ -119,7 +119,7 @@ class Fit:
 
     observed : (t,) the treated mean as it was; `actual` has the exposures taken out. besides : (t,) what they added to the fit's scale.
     unsure : variance that unsure slopes add to a mean of the periods after, on the fit's scale.
-    independent : how many of the placebo groups are disjoint.
+    independent : how many independent placebos the groups are worth.
     """
 
     actual: Floats
@@ -127,7 +127,7 @@ class Fit:
     size: int
     pre: int
     log: bool
-    independent: int
+    independent: float
     shrinkage: Shrinkage
     observed: Floats
     besides: Floats
@@ -162,14 +162,16 @@ class Fit:
         barred = np.vstack([np.full(size, -1, dtype=np.int64), members])
         moved = (np.log(targets), np.log(donors)) if log else (targets, donors)
         pool = Pool(*moved, barred)
+        shrinkage = choose(pool, np.arange(pre))
+        spread = np.sqrt(shrinkage.noise) * (donors[:, :pre].mean(axis=1) if log else 1.0)
         return cls(
             targets,
             pool,
             size,
             pre,
             log,
-            max(1, min(GROUPS, len(donors) // size)),
-            choose(pool, np.arange(pre)),
+            _distinct(members, spread),
+            shrinkage,
             observed,
             besides,
             unsure,
@@ -302,6 +304,21 @@ def _groups(donors: int, size: int, seed: int) -> np.ndarray:
         for k in range(each):
             found[tuple(sorted(order[k * size : (k + 1) * size].tolist()))] = None
     return np.array(list(found)[:GROUPS], dtype=np.int64)
+
+
+def _distinct(members: np.ndarray, spread: Floats) -> float:
+    """Degrees of freedom of the mean square of t over groups (m, size) of units whose errors are independent, of standard deviation `spread`.
+
+    Group g's t is Σ aᵢzᵢ over its members, Σ aᵢ² = 1, so that two groups share the squared inner product of their a. A large unit makes
+    all groups alike that hold it.
+
+    >>> _distinct(np.arange(20)[:, None], np.ones(20)), round(_distinct(np.arange(20).reshape(10, 2), np.ones(20)), 1)
+    (20.0, 10.0)
+    """
+    each = np.zeros((len(members), len(spread)))
+    np.put_along_axis(each, members, spread[members], axis=1)
+    each /= np.linalg.norm(each, axis=1, keepdims=True)
+    return float(len(members) ** 2 / np.sum((each @ each.T) ** 2))
 
 
 def _lift(panel: Panel, question: Question, fit: Fit) -> Lift:
