@@ -153,17 +153,12 @@ def flight(
     gains = judging.gains(schedule, today)
     ends = pd.DatetimeIndex(history.index)
     when = pd.date_range(ends[-1] + (ends[-1] - ends[-2]), periods=weeks, freq=ends[-1] - ends[-2], name="week")
-    tables = [pd.DataFrame(each, index=when, columns=channels) for each in (schedule, today)]
+    made, usual = (pd.DataFrame(each, index=when, columns=pd.Index(channels, name="channel")) for each in (schedule, today))
     value = _worth(choosing.gains(schedule, today), risk_aversion)
     return Flight(
-        scenario,
-        *tables,
-        Estimate.of(gains, "currency"),
-        _worth(gains, 1.0),
-        value,
-        max(bound, value),
+        scenario, made, usual, Estimate.of(gains, "currency"), _worth(gains, 1.0), value, max(bound, value),
         float(choosing.revenue(today).mean()),
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

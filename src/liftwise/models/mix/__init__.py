@@ -1,5 +1,14 @@
 """The marketing mix: what each channel adds, with carry-over and saturation."""
 
+from liftwise.models.mix.choose import Choice, choose
+from liftwise.models.mix.family import Member, Mix
+from liftwise.models.mix.lasso import LassoMix
+from liftwise.models.mix.neural import NeuralMix
+from liftwise.models.mix.residual import ResidualMix
 from liftwise.models.mix.ridge import RidgeMix
+from liftwise.models.mix.structural import StructuralMix
+from liftwise.models.mix.time_series import TimeSeriesMix
+from liftwise.models.mix.trees import BoostedMix, ForestMix
 
-__all__ = ["RidgeMix"]
+__all__ = ["BoostedMix", "Choice", "ForestMix", "LassoMix", "Member", "Mix", "NeuralMix", "ResidualMix", "RidgeMix", "StructuralMix",
+           "TimeSeriesMix", "choose"]  # fmt: skip
