@@ -265,7 +265,7 @@ DECISIONS = (
     Table("allocations", "What each channel should get.", "decisions.allocation", (
         need("plan_id", "id"), need("scenario"), may("week", "week"), may("region"), need("channel"),
         cost("current", required=True), cost("recommended", required=True), need("gain", "money", "currency"), may("low", "number"), may("high", "number"),
-    ), ("plan_id", "scenario", "region", "channel")),
+    ), ("plan_id", "scenario", "week", "region", "channel")),
     Table("scores", "How live activity does.", "decisions.scoring", (
         need("campaign_id", "id"), may("influencer_id"), may("content_type"), need("as_of", "time"), cost("spend"),
         may("attributed_revenue", "money", "currency"), may("incremental_revenue", "money", "currency"), may("low", "number"),

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from liftwise.core.errors import CannotTell, InputError
+from liftwise.core.errors import CannotTell, Infeasible, InputError
 from liftwise.flows.outline import Flow
 from liftwise.pipeline import features
 from liftwise.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from liftwise.decisions.allocation import Allocation
+    from liftwise.decisions.flighting import Flight
     from liftwise.decisions.selection import Selection
 
 METRICS = ("impressions", "engagements", "conversions", "revenue", "brand_equity")
 RECENT = 52  # periods that say what a channel gets today
+WEEKS = 13  # that a schedule plans
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,36 @@ def _allocate(ws: Workspace, plan_id: str, splits: list[Allocation]) -> dict[str
     # a channel moves by at most `max_shift` at a time: curves are known near what was spent, not far from it
     total, shift = float(current.sum()), ws.settings.plan.max_shift
     shares = current / total
-    split = allocate(
-        responses, current=current, total=total, floors=((1 - min(shift, 1.0)) * shares).to_dict(),
-        ceilings=((1 + shift) * shares).clip(upper=1.0).to_dict(),
-    )  # fmt: skip
-    ws.warehouse.write("allocations", split.to_frame().assign(plan_id=plan_id))
+    limits = {
+        "floors": ((1 - min(shift, 1.0)) * shares).to_dict(),
+        "ceilings": ((1 + shift) * shares).clip(upper=1.0).to_dict(),
+    }
+    split = allocate(responses, current=current, total=total, **limits)
+    schedules = _schedules(ws, responses, sorted(current.index), limits)
+    tables = [split.to_frame(), *(schedule.to_frame() for schedule in schedules)]
+    ws.warehouse.write("allocations", pd.concat(tables, ignore_index=True).assign(plan_id=plan_id))
     splits.append(split)
-    return {"gain": float(split.gain.mean), "bound_gap": float(split.gap)}
+    gains = {f"gain, {schedule.scenario}": schedule.gain.mean for schedule in schedules}
+    return {"gain": float(split.gain.mean), "bound_gap": float(split.gap), **gains}
+
+
+def _schedules(ws: Workspace, responses: pd.DataFrame, channels: list[str], limits: dict[str, Any]) -> list[Flight]:
+    """The next weeks, with as much money as today and with a tenth more; none where the carry-over is not known."""
+    from liftwise.decisions.flighting import flight
+
+    carryover = ws.warehouse.table("carryover")
+    if carryover.empty:
+        return []
+    spend = ws.warehouse.table("spend")
+    history = spend[spend["channel"].isin(channels)].pivot_table(
+        index="week", columns="channel", values="spend", aggfunc="sum", fill_value=0.0
+    )
+    usual = float(history[-RECENT:].mean().sum()) * WEEKS
+    found = []
+    for scenario, money in ((f"same budget, {WEEKS} weeks", usual), (f"+10 %, {WEEKS} weeks", 1.1 * usual)):
+        with suppress(Infeasible):  # a tenth more than the curves know
+            found.append(flight(responses, carryover, history, weeks=WEEKS, total=money, scenario=scenario, **limits))
+    return found
 
 
 def current_spend(ws: Workspace, periods: int) -> pd.Series:

@@ -122,7 +122,8 @@ def channels(ws: Workspace) -> Section | None:
         return None
     import plotly.graph_objects as go
 
-    currency = ws.settings.currency
+    currency, scheduled = ws.settings.currency, table["week"].notna()
+    schedule, table = table[scheduled], table[~scheduled]
     gain = table.iloc[0]
     moved = table.assign(change=table["recommended"] - table["current"]).sort_values("change")
     up, down = moved[moved["change"] > 1]["channel"].tolist(), moved[moved["change"] < -1]["channel"].tolist()
@@ -136,7 +137,15 @@ def channels(ws: Workspace) -> Section | None:
     figure = go.Figure()
     figure.add_bar(y=moved["channel"], x=moved["current"], name="today", orientation="h", marker_color=QUIET)
     figure.add_bar(y=moved["channel"], x=moved["recommended"], name="recommended", orientation="h", marker_color=PALETTE[0])
-    return Section("channels", "Channel budgets", sentence, (_styled(figure, "Spend a week", barmode="group"),))
+    figures = [_styled(figure, "Spend a week", barmode="group")]
+    for scenario, group in schedule.groupby("scenario", sort=False):
+        brings = group.iloc[0]
+        sentence += f" {scenario}: {short(brings['gain'], currency)} beyond today's plan (90 %: {between(brings['low'], brings['high'], currency)})."
+        weekly = go.Figure()
+        for k, (name, mine) in enumerate(group.groupby("channel")):
+            weekly.add_bar(x=mine["week"], y=mine["recommended"], name=str(name), marker_color=PALETTE[k % len(PALETTE)])
+        figures.append(_styled(weekly, f"Schedule, {scenario}", barmode="stack"))
+    return Section("channels", "Channel budgets", sentence, tuple(figures))
 
 
 def mix(ws: Workspace) -> Section | None:
