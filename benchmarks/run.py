@@ -19,7 +19,7 @@ from stopwatch import Spent
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-BENCHES = ("imports", "intake", "placebos", "market_selection", "markov")
+BENCHES = ("imports", "intake", "placebos", "market_selection", "markov", "mix")
 OURS = ("liftwise", "numpy", "scipy", "numba", "pandas", "duckdb", "clarabel")
 
 
@@ -74,7 +74,12 @@ def _line(row: Row) -> str:
 
 
 def _versions() -> list[str]:
-    peers = (mlsynth(), import_module("bench_placebos").PYSYNCON, import_module("bench_markov").PEER)
+    peers = (
+        mlsynth(),
+        import_module("bench_placebos").PYSYNCON,
+        import_module("bench_markov").PEER,
+        import_module("bench_mix").PEER,
+    )
     ours = ", ".join(f"{name} {version(name)}" for name in OURS)
     threads = os.environ["OMP_NUM_THREADS"]
     return [

@@ -11,54 +11,63 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Workspace": "liftwise.store.workspace",
-    "refresh": "liftwise.flows.refresh",
-    "measure": "liftwise.flows.measure",
-    "plan": "liftwise.flows.plan",
-    "Estimate": "liftwise.core.uncertainty",
-    "Money": "liftwise.core.money",
-    "TimeGrid": "liftwise.core.timegrid",
-    "check": "liftwise.core.tables",
-    "LiftwiseError": "liftwise.core.errors",
-    "CannotTell": "liftwise.core.errors",
-    "Infeasible": "liftwise.core.errors",
-    "LastTouch": "liftwise.models.attribution",
-    "FirstTouch": "liftwise.models.attribution",
-    "Linear": "liftwise.models.attribution",
-    "TimeDecay": "liftwise.models.attribution",
-    "Position": "liftwise.models.attribution",
-    "Markov": "liftwise.models.attribution",
     "AugmentedSyntheticControl": "liftwise.models.causal",
     "BaselineEnsemble": "liftwise.models.causal",
+    "BayesianMix": "liftwise.models.mix",
+    "BoostedEffectiveness": "liftwise.models.effectiveness",
+    "BoostedMix": "liftwise.models.mix",
+    "Budget": "liftwise.decisions.rules",
     "CalibratedControl": "liftwise.models.causal",
+    "CannotTell": "liftwise.core.errors",
     "Cell": "liftwise.models.causal",
     "ClassicSyntheticControl": "liftwise.models.causal",
+    "Coverage": "liftwise.decisions.rules",
     "DifferenceInDifferences": "liftwise.models.causal",
     "DoubleML": "liftwise.models.causal",
+    "Estimate": "liftwise.core.uncertainty",
+    "FirstTouch": "liftwise.models.attribution",
+    "ForestMix": "liftwise.models.mix",
+    "Frequency": "liftwise.decisions.rules",
+    "Infeasible": "liftwise.core.errors",
     "InstrumentalVariables": "liftwise.models.causal",
+    "LassoMix": "liftwise.models.mix",
+    "LastTouch": "liftwise.models.attribution",
     "LaunchDiscontinuity": "liftwise.models.causal",
     "LiftEvidence": "liftwise.models.causal",
+    "LiftwiseError": "liftwise.core.errors",
+    "Linear": "liftwise.models.attribution",
+    "Markov": "liftwise.models.attribution",
     "MatrixCompletion": "liftwise.models.causal",
+    "Money": "liftwise.core.money",
+    "NeuralMix": "liftwise.models.mix",
     "Panel": "liftwise.models.causal",
+    "Position": "liftwise.models.attribution",
     "Predictor": "liftwise.models.causal",
+    "ResidualMix": "liftwise.models.mix",
+    "RidgeMix": "liftwise.models.mix",
     "SimultaneousCampaigns": "liftwise.models.causal",
+    "StructuralMix": "liftwise.models.mix",
     "StructuralSeries": "liftwise.models.causal",
     "SyntheticControl": "liftwise.models.causal",
     "SyntheticDiD": "liftwise.models.causal",
     "TimeBasedRegression": "liftwise.models.causal",
+    "TimeDecay": "liftwise.models.attribution",
+    "TimeGrid": "liftwise.core.timegrid",
+    "TimeSeriesMix": "liftwise.models.mix",
+    "Workspace": "liftwise.store.workspace",
     "YearOnYear": "liftwise.models.causal",
+    "allocate": "liftwise.decisions.allocation",
+    "check": "liftwise.core.tables",
     "decompose": "liftwise.models.causal",
     "estimate_cells": "liftwise.models.causal",
+    "flight": "liftwise.decisions.flighting",
+    "measure": "liftwise.flows.measure",
+    "plan": "liftwise.flows.plan",
     "plan_test": "liftwise.models.causal",
     "read_out": "liftwise.models.causal",
-    "select_markets": "liftwise.models.causal",
-    "RidgeMix": "liftwise.models.mix",
-    "BoostedEffectiveness": "liftwise.models.effectiveness",
+    "refresh": "liftwise.flows.refresh",
     "select": "liftwise.decisions.selection",
-    "allocate": "liftwise.decisions.allocation",
-    "Budget": "liftwise.decisions.rules",
-    "Frequency": "liftwise.decisions.rules",
-    "Coverage": "liftwise.decisions.rules",
+    "select_markets": "liftwise.models.causal",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])
@@ -70,6 +79,7 @@ if TYPE_CHECKING:
     from liftwise.core.timegrid import TimeGrid
     from liftwise.core.uncertainty import Estimate
     from liftwise.decisions.allocation import allocate
+    from liftwise.decisions.flighting import flight
     from liftwise.decisions.rules import Budget, Coverage, Frequency
     from liftwise.decisions.selection import select
     from liftwise.flows.measure import measure
@@ -103,7 +113,17 @@ if TYPE_CHECKING:
         select_markets,
     )
     from liftwise.models.effectiveness import BoostedEffectiveness
-    from liftwise.models.mix import RidgeMix
+    from liftwise.models.mix import (
+        BayesianMix,
+        BoostedMix,
+        ForestMix,
+        LassoMix,
+        NeuralMix,
+        ResidualMix,
+        RidgeMix,
+        StructuralMix,
+        TimeSeriesMix,
+    )
     from liftwise.store.workspace import Workspace
 
 

@@ -147,6 +147,7 @@ def measure(
     what: Annotated[str | None, typer.Argument(help="attribution, lift or mix; all of them when left out.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Show the lift of this campaign.")] = None,
     parts: Annotated[bool, typer.Option(help="With --campaign: its lift in each of its regions, too.")] = False,
+    model: Annotated[str | None, typer.Option(help="With mix: the model whose readings are wanted, such as lasso.")] = None,
     workspace: Where = HERE,
     again: Again = False,
     as_json: AsJson = False,
@@ -163,8 +164,10 @@ def measure(
         raise typer.BadParameter("--campaign goes with: measure lift")
     if parts and campaign is None:
         raise typer.BadParameter("--parts goes with --campaign")
+    if model is not None and what != "mix":
+        raise typer.BadParameter("--model goes with: measure mix")
     with _opened(workspace) as ws:
-        flow = run(ws, "lift" if campaign is not None else what, again=again)
+        flow = run(ws, "lift" if campaign is not None else what, again=again, model=model)
         answer = lift_of(ws, campaign) if campaign is not None else None
         regions = parts_of(ws, campaign).to_frame(ws.settings.measure.level) if campaign is not None and parts else None
         results, evidence = ws.warehouse.table("lift_results"), ws.warehouse.table("evidence")
@@ -190,7 +193,11 @@ def measure(
     if not results.empty and what in (None, "lift"):
         _table(results[["test_id", "method", "effect", "low", "high", "p_value"]].round(3), "Lift of campaigns")
     if what in (None, "mix") and flow.metrics("mix"):
-        _say("Mix, on weeks it had not seen: " + ", ".join(f"{name} {value:,.3g}" for name, value in flow.metrics("mix").items()))
+        told = flow.metrics("mix")
+        _say(f"Mix: {told['why']} On the last weeks, which took no part in the choice, it was {told['rmse_pct']:.1f} % off.")
+        for name, line in told.items():
+            if name.startswith(("data", "not fitted")):
+                _say(f"  {name}: {line}")
     _left_out(flow)
 
 

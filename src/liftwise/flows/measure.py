@@ -14,9 +14,10 @@ from liftwise.store.workspace import Workspace
 PARTS = ("attribution", "lift", "mix")
 
 
-def measure(ws: Workspace, only: str | None = None, *, again: bool = False) -> Flow:
+def measure(ws: Workspace, only: str | None = None, *, again: bool = False, model: str | None = None) -> Flow:
     """Attribution, lift, evidence and mix; `only` names one of them.
 
+    `model` names the mix whose readings are written, in place of the one that the rule chooses (`liftwise.models.mix.choose`).
     Each part is left out, with its reason, when its tables are missing or cannot carry an answer.
     """
     if only is not None and only not in PARTS:
@@ -40,8 +41,8 @@ def measure(ws: Workspace, only: str | None = None, *, again: bool = False) -> F
         )  # fmt: skip
     if only in (None, "mix"):
         flow.step(
-            "mix", lambda: _mix(ws), needs=["weekly", "spend"], writes=["contributions", "responses", "carryover", "fits"],
-            parameters={"holdout": told.holdout, "seed": ws.settings.seed},
+            "mix", lambda: _mix(ws, model), needs=["weekly", "spend"], writes=["contributions", "responses", "carryover", "fits"],
+            parameters={"holdout": told.holdout, "seed": ws.settings.seed, "model": model or ""},
         )  # fmt: skip
     return flow
 
@@ -63,15 +64,20 @@ def _attribution(ws: Workspace) -> dict[str, Any]:
     return {"methods": len(members), "journeys": int(journeys["journey_id"].nunique())}
 
 
-def _mix(ws: Workspace) -> dict[str, Any]:
-    from liftwise.models.mix import RidgeMix
+def _mix(ws: Workspace, model: str | None) -> dict[str, Any]:
+    from liftwise.models.mix import adequacy, choose, members
 
-    weekly = ws.warehouse.table("weekly")
-    mix = RidgeMix(seed=ws.settings.seed, holdout=ws.settings.measure.holdout).fit(weekly)
-    ws.warehouse.write("contributions", mix.contributions())
-    ws.warehouse.write("responses", mix.responses())
-    ws.warehouse.write("carryover", mix.carryover())
-    scores = {str(name): float(value) for name, value in mix.scores_.items()}
-    fits = [{"family": "mix", "model": "ridge", "metric": name, "value": value, "chosen": True} for name, value in scores.items()]
-    ws.warehouse.write("fits", pd.DataFrame(fits))
-    return scores
+    told = {"seed": ws.settings.seed, "per_year": ws.settings.grid.per_year}
+    weekly, tests = ws.warehouse.table("weekly"), ws.warehouse.table("lift_tests")
+    found = adequacy(weekly, holdout=ws.settings.measure.holdout, per_year=ws.settings.grid.per_year)
+    candidates = members(weekly, also=model, holdout=ws.settings.measure.holdout, **told)
+    made = choose(candidates, weekly, None if tests.empty else tests, heard=lambda done, name: ws.progress("mix", done, name))
+    shown = made.chosen if model is None else made.member(model)
+    ws.warehouse.write("contributions", shown.contributions())
+    ws.warehouse.write("responses", shown.responses())
+    ws.warehouse.write("carryover", shown.carryover())
+    ws.warehouse.write("fits", made.to_frame().assign(chosen=lambda table: table["model"] == shown.name))
+    scores = {str(name): float(value) for name, value in shown.scores_.items()}
+    doubts = {f"data {k}": line for k, line in enumerate(found.findings, 1)}
+    failed = {f"not fitted, {name}": reason for name, reason in made.failed.items()}
+    return {"model": shown.name, "why": made.why, **scores, **doubts, **failed}

@@ -1,6 +1,8 @@
 """The marketing mix: what each channel adds, with carry-over and saturation."""
 
-from liftwise.models.mix.choose import Choice, choose
+from liftwise.models.mix.adequacy import adequacy
+from liftwise.models.mix.bayesian import BayesianMix, Prior
+from liftwise.models.mix.choose import Choice, choose, members
 from liftwise.models.mix.family import Member, Mix
 from liftwise.models.mix.lasso import LassoMix
 from liftwise.models.mix.neural import NeuralMix
@@ -10,5 +12,5 @@ from liftwise.models.mix.structural import StructuralMix
 from liftwise.models.mix.time_series import TimeSeriesMix
 from liftwise.models.mix.trees import BoostedMix, ForestMix
 
-__all__ = ["BoostedMix", "Choice", "ForestMix", "LassoMix", "Member", "Mix", "NeuralMix", "ResidualMix", "RidgeMix", "StructuralMix",
-           "TimeSeriesMix", "choose"]  # fmt: skip
+__all__ = ["BayesianMix", "BoostedMix", "Choice", "ForestMix", "LassoMix", "Member", "Mix", "NeuralMix", "Prior", "ResidualMix", "RidgeMix", "StructuralMix",
+           "TimeSeriesMix", "adequacy", "choose", "members"]  # fmt: skip

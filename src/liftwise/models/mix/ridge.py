@@ -16,7 +16,7 @@ import numpy as np
 
 from liftwise.core.transforms import hill
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.models.mix.family import BLOCK, Curves, Data, Learned, Member, nonnegative, origins
+from liftwise.models.mix.family import Curves, Data, Learned, Member, nonnegative, origins
 from liftwise.models.mix.hill_curves import HillCurves, carry
 
 RETENTIONS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85)
@@ -104,7 +104,7 @@ class RidgeMix(Member):
             return seen[key]
 
         middle = GRID.index((0.3, 1.0, 1.0))
-        starts = [(middle,) * channels] + [tuple(rng.integers(0, len(GRID), channels).tolist())]
+        starts = [(middle,) * channels, tuple(rng.integers(0, len(GRID), channels).tolist())]
         for start in starts:
             choice, penalty = start, PENALTIES[1]
             for _ in range(3):

@@ -164,7 +164,7 @@ def mix(ws: Workspace) -> Section | None:
             x=wide.index, y=wide[name], name=name, stackgroup="media", mode="none", fillcolor=PALETTE[k % len(PALETTE)]
         )
     total = wide[media].sum()
-    fits = ws.warehouse.table("fits").set_index("metric")["value"]
+    fits = ws.warehouse.table("fits").query("chosen").set_index("metric")["value"]
     error = f" On weeks it had not seen, its error was {fits['rmse_pct']:.1f} % of a mean week." if "rmse_pct" in fits else ""
     sentence = f"{total.index[0]} adds the most ({short(total.iloc[0], ws.settings.currency)} over all weeks)." + error
     return Section("mix", "Marketing mix", sentence, (_styled(figure, "Revenue caused by channel and week"), _curves(ws)))

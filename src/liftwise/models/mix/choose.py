@@ -1,0 +1,159 @@
+"""Which mix moves the budget: a rule written down before the scores are seen.
+
+1. Media effects never fall with spend, and the model is fit to be published (a sampler that has not converged is not).
+2. Its 90 % intervals cover between `COVERED` of the weeks after the rolling origins.
+3. Of those, the smallest error over the rolling origins; a simpler model within one standard error of it is taken instead.
+
+The hold-out takes no part in the choice, so that the chosen model's error on it is not flattered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from liftwise.core.errors import CannotTell, InputError, LiftwiseError
+from liftwise.core.uncertainty import Floats
+from liftwise.models.mix.bayesian import BayesianMix
+from liftwise.models.mix.family import Member, Mix
+from liftwise.models.mix.lasso import LassoMix
+from liftwise.models.mix.neural import NeuralMix
+from liftwise.models.mix.residual import ResidualMix
+from liftwise.models.mix.ridge import RidgeMix
+from liftwise.models.mix.structural import StructuralMix
+from liftwise.models.mix.time_series import TimeSeriesMix
+from liftwise.models.mix.trees import BoostedMix, ForestMix
+
+COVERED = (0.6, 1.0)
+CANDIDATES: dict[str, type[Member]] = {
+    member.name: member
+    for member in (RidgeMix, LassoMix, TimeSeriesMix, StructuralMix, BayesianMix, ResidualMix, BoostedMix, NeuralMix, ForestMix)
+}
+SLOW, FEW = ("bayesian", "neural", "forest"), 400  # rows up to which the slow ones join by themselves
+SIMPLE = ("ridge", "lasso", "time_series", "structural", "bayesian", "residual", "boosted", "neural", "forest")  # simplest first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """chosen : the fitted mix. why : one sentence. members : all that were fitted, simplest first. failed : name → reason."""
+
+    chosen: Mix
+    why: str
+    members: tuple[Mix, ...]
+    failed: dict[str, str]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Table `fits`: every score of every member."""
+        return pd.DataFrame([
+            {"family": "mix", "model": member.name, "metric": metric, "value": float(value), "chosen": member.name == self.chosen.name}
+            for member in self.members for metric, value in member.scores_.items()
+        ])  # fmt: skip
+
+    def member(self, name: str) -> Mix:
+        """A member by name.
+
+        Raises
+        ------
+        InputError
+            When there is none; CannotTell when it could not be fitted.
+        """
+        for member in self.members:
+            if member.name == name:
+                return member
+        if name in self.failed:
+            raise CannotTell(f"{name} could not be fitted: {self.failed[name]}", fix="choose another model")
+        raise InputError(f"there is no mix called {name!r}", fix=f"choose {', '.join(member.name for member in self.members)}")
+
+    def summary(self) -> str:
+        """For a manager."""
+        return self.why
+
+
+def members(weekly: pd.DataFrame, also: str | None = None, **told: Any) -> list[Mix]:
+    """The candidates, simplest first: all but the slow ones, which join where there are few rows, or when `also` names them.
+
+    `told` goes to every member (seed, holdout, per_year).
+
+    Raises
+    ------
+    InputError
+        When `also` is no member's name.
+    """
+    if also is not None and also not in CANDIDATES:
+        raise InputError(f"there is no mix called {also!r}", fix=f"choose {', '.join(CANDIDATES)}")
+    few = int((weekly["role"] == "target").sum()) <= FEW
+    return [of(**told) for name, of in CANDIDATES.items() if few or name not in SLOW or name == also]
+
+
+def choose(
+    members: Sequence[Mix],
+    weekly: pd.DataFrame,
+    lift: pd.DataFrame | None = None,
+    *,
+    heard: Callable[[float, str], Any] | None = None,
+) -> Choice:
+    """Fit all members and take one by the rule above; `heard` is told how far it is, and which member is next.
+
+    Raises
+    ------
+    LiftwiseError
+        The first member's reason, when none can be fitted.
+    """
+    fitted: list[Mix] = []
+    failed: dict[str, str] = {}
+    first: LiftwiseError | None = None
+    for k, member in enumerate(members):
+        if heard is not None:
+            heard(k / len(members), member.name)
+        try:
+            fitted.append(member.fit(weekly, lift))
+        except LiftwiseError as reason:
+            first, failed[member.name] = first or reason, str(reason)
+    if not fitted:
+        raise first or CannotTell("no mix was asked for", fix="give at least one member")
+    fitted.sort(key=lambda member: SIMPLE.index(member.name) if member.name in SIMPLE else len(SIMPLE))
+    chosen, why = best_of(fitted)
+    return Choice(chosen, why, tuple(fitted), failed)
+
+
+def best_of(members: Sequence[Mix]) -> tuple[Mix, str]:
+    """The chosen member and why; `members` are fitted, simplest first."""
+    may = [member for member in members if _may_move_money(member)]
+    sound = [member for member in may if COVERED[0] <= member.scores_.get("rolling_coverage", COVERED[1]) <= COVERED[1]]
+    pool, caution = (sound, "") if sound else (may or list(members), " No member's intervals were sound; take it as a preview.")
+    rolling = [member for member in pool if "rolling_rmse" in member.scores_] or pool
+    best = min(rolling, key=_error)
+    for member in rolling:  # simplest first
+        if member is best or _within_one_error(member, best):
+            error = member.scores_.get("rolling_rmse_pct", member.scores_.get("rmse_pct", float("nan")))
+            said = f"{member.name} is chosen: error {error:.1f} % of a mean period on weeks it had not seen"
+            if member is not best:
+                said += f", within one standard error of {best.name} and simpler"
+            return member, f"{said}.{caution}"
+    return best, f"{best.name} is chosen.{caution}"
+
+
+def _may_move_money(member: Mix) -> bool:
+    return bool(getattr(member, "monotone", True)) and getattr(member, "state_", "published") == "published"
+
+
+def _error(member: Mix) -> float:
+    return float(member.scores_.get("rolling_rmse", member.scores_["rmse"]))
+
+
+def _within_one_error(member: Mix, best: Mix) -> bool:
+    """Does the mean square differ by less than its standard error over the origins? Not told without errors by origin."""
+    mine, other = _folds(member), _folds(best)
+    if mine is None or other is None or len(mine) != len(other) or len(mine) < 2:
+        return False
+    difference = mine - other
+    return float(difference.mean()) <= float(difference.std(ddof=1)) / len(difference) ** 0.5
+
+
+def _folds(member: Mix) -> Floats | None:
+    folds = getattr(member, "fold_errors_", None)
+    return None if folds is None else np.array([float(np.mean(np.square(fold))) for fold in folds])

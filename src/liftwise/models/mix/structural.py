@@ -1,0 +1,205 @@
+"""Structural mix: continuous carry-over and saturation, synergy of channel pairs, and a baseline that may wander, at the posterior's top.
+
+Non-linear least squares with priors (α ~ logit-normal round 0.35, half-saturation log-normal round usual spend, shape log-normal round 1,
+channel's share of revenue half-normal of 10 %), the linear baseline integrated out under errors that are noise plus a random walk
+(Harvey 1989, local level); the walk's share is chosen by marginal likelihood. Pairs enter only where they pay for themselves (BIC).
+Intervals: normal approximation at the top (Laplace), so they are a preview of what a full posterior says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from liftwise.core.transforms import hill
+from liftwise.core.uncertainty import Floats
+from liftwise.models.mix.errors_in_time import Lasting
+from liftwise.models.mix.family import Curves, Data, Learned, Member
+from liftwise.models.mix.hill_curves import HillCurves, carry
+
+WALKS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)  # variance of the level's step, noise being 1
+SHARE = 0.10  # a channel's share of revenue, one standard deviation
+BOND = 0.05  # a pair's
+STEPS, ENOUGH = 30, 0.2  # of the search; −2 log posterior need not be known better
+Pairs = tuple[tuple[int, int], ...]
+Moves = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """pairs that interact, variance of the level's step and of the noise (relative revenue), and where the search ended."""
+
+    pairs: Pairs
+    walk: float
+    noise: float
+    theta: Floats
+
+
+class StructuralMix(Member):
+    """See `Member`."""
+
+    name = "structural"
+    shared = True
+
+    def _learn(self, data: Data, train: np.ndarray) -> Learned:
+        channels = len(data.spend)
+        tuning = Tuning((), 0.03, 0.03**2, np.zeros(4 * channels))
+        for _ in range(2):
+            tuning = self._tuned(data, train, self._top(data, train, tuning)[0])
+        best, score = self._top(data, train, tuning)
+        for _ in range(2):  # at most two pairs
+            pairs = [(i, j) for i in range(channels) for j in range(i) if (i, j) not in best.pairs]
+            promising = self._promising(data, train, best, pairs)
+            if promising is None:
+                break
+            other, its = self._top(
+                data, train, Tuning((*best.pairs, promising), best.walk, best.noise, np.append(best.theta, 0.0))
+            )
+            if its > score - np.log(train.sum()):
+                break
+            best, score = other, its
+        return self._at(data, train, best)
+
+    def _refit(self, data: Data, train: np.ndarray, learned: Learned) -> Learned:
+        return self._at(data, train, self._top(data, train, learned.tuning)[0])
+
+    def _draw(self, data: Data, train: np.ndarray, learned: Learned, rng: np.random.Generator) -> list[Curves]:
+        from scipy.linalg import solve_triangular
+
+        tuning: Tuning = learned.tuning
+        jacobian = self._residuals(data, train, tuning)[1](tuning.theta)
+        root = np.linalg.cholesky(jacobian.T @ jacobian + 1e-9 * np.eye(len(tuning.theta)))
+        steps = solve_triangular(root.T, rng.normal(size=(len(tuning.theta), self.draws)), lower=False)
+        return [curves_of(tuning.theta + step, len(data.spend), tuning.pairs) for step in steps.T]
+
+    def _residuals(self, data: Data, train: np.ndarray, tuning: Tuning) -> tuple[Moves, Moves]:
+        """θ → whitened residuals with the baseline taken out, then θ itself (its prior is standard normal); and their slopes."""
+        lasting = Lasting.of(walk_covariance(tuning.walk, data.shape[1]) * tuning.noise, data, train)
+        basis = np.linalg.qr(lasting.whiten(data.base))[0]
+
+        def cleared(columns: Floats) -> Floats:
+            white = lasting.whiten(columns)
+            return white - basis @ (basis.T @ white)
+
+        def residuals(theta: Floats) -> Floats:
+            return np.concatenate([cleared(data.y - media_of(curves_of(theta, len(data.spend), tuning.pairs), data)), theta])
+
+        def slopes(theta: Floats) -> Floats:
+            return np.concatenate([-cleared(_media_slopes(theta, data, tuning.pairs)), np.eye(len(theta))])
+
+        return residuals, slopes
+
+    def _top(self, data: Data, train: np.ndarray, tuning: Tuning) -> tuple[Tuning, float]:
+        """The posterior's top from where the last search ended, and −2 log posterior there."""
+        theta, cost = climb(*self._residuals(data, train, tuning), tuning.theta)
+        return replace(tuning, theta=theta), cost
+
+    def _tuned(self, data: Data, train: np.ndarray, tuning: Tuning) -> Tuning:
+        """The walk and the noise that explain best what media leave."""
+        left = data.y - media_of(curves_of(tuning.theta, len(data.spend), tuning.pairs), data)
+        best = (np.inf, tuning.walk, tuning.noise)
+        for walk in WALKS:
+            lasting = Lasting.of(walk_covariance(walk, data.shape[1]), data, train)
+            base, white = lasting.whiten(data.base), lasting.whiten(left)
+            q, r = np.linalg.qr(base)
+            free = max(len(white) - base.shape[1], 1)
+            variance = float(((white - q @ (q.T @ white)) ** 2).sum()) / free
+            minus_log = free * np.log(variance) + lasting.log_determinant + 2 * np.log(np.abs(np.diag(r)) + 1e-12).sum()
+            best = min(best, (float(minus_log), walk, variance))
+        return replace(tuning, walk=best[1], noise=best[2])
+
+    def _promising(self, data: Data, train: np.ndarray, tuning: Tuning, pairs: list[tuple[int, int]]) -> tuple[int, int] | None:
+        """The pair whose product goes best with what is left, if any goes upwards with it."""
+        if not pairs:
+            return None
+        curves = curves_of(tuning.theta, len(data.spend), tuning.pairs)
+        bent = curves.saturated(curves.carried(data.spend))
+        lasting = Lasting.of(walk_covariance(tuning.walk, data.shape[1]) * tuning.noise, data, train)
+        main = [x.ravel() for x in bent]
+        basis = np.linalg.qr(lasting.whiten(np.column_stack([data.base, *main])))[0]
+        columns = lasting.whiten(np.column_stack([(bent[i] * bent[j]).ravel() for i, j in pairs] + [data.y]))
+        columns = columns - basis @ (basis.T @ columns)
+        length = np.sqrt((columns[:, :-1] ** 2).sum(axis=0))
+        gain = np.divide(columns[:, :-1].T @ columns[:, -1], length, out=np.zeros(len(pairs)), where=length > 1e-9)
+        return pairs[int(np.argmax(gain))] if gain.max() > 1 else None
+
+    def _at(self, data: Data, train: np.ndarray, tuning: Tuning) -> Learned:
+        curves = curves_of(tuning.theta, len(data.spend), tuning.pairs)
+        left = data.y - media_of(curves, data)
+        lasting = Lasting.of(walk_covariance(tuning.walk, data.shape[1]) * tuning.noise, data, train)
+        gamma = np.linalg.lstsq(lasting.whiten(data.base), lasting.whiten(left), rcond=None)[0]
+        return Learned(gamma, curves, lasting.foreseen(left - data.base @ gamma), tuning)
+
+
+def climb(residuals: Moves, slopes: Moves, theta: Floats) -> tuple[Floats, float]:
+    """Levenberg–Marquardt: the smallest sum of squares near `theta`, to `ENOUGH`, and that sum."""
+    here, damping = residuals(theta), 1e-2
+    cost = float(here @ here)
+    for _ in range(STEPS):
+        jacobian = slopes(theta)
+        gram, pull = jacobian.T @ jacobian, jacobian.T @ here
+        won = -1.0
+        while won < 0 and damping < 1e6:
+            moved = theta - np.linalg.solve(gram + damping * np.diag(np.diag(gram)), pull)
+            there = residuals(moved)
+            won = cost - float(there @ there)
+            damping *= 4 if not won >= 0 else 0.2
+        if not won >= 0:
+            break
+        theta, here, cost = moved, there, cost - won
+        if won < ENOUGH:
+            break
+    return theta, cost
+
+
+def curves_of(theta: Floats, channels: int, pairs: Pairs) -> HillCurves:
+    """θ, standard normal a priori, as curves."""
+    a, k, s, b = theta[: 4 * channels].reshape(4, channels)
+    retention = np.minimum(1 / (1 + np.exp(0.6 - 1.2 * a)), 0.97)
+    half, shape = np.exp(0.2 + 0.8 * k), np.exp(0.2 + 0.35 * s)
+    usual = 1 / (1 + half**shape)
+    beta = SHARE * _positive(b) / usual
+    bonds = BOND * _positive(theta[4 * channels :])
+    return HillCurves(retention, half, shape, beta,
+                      tuple((i, j, float(bond / (usual[i] * usual[j]))) for (i, j), bond in zip(pairs, bonds, strict=True)))  # fmt: skip
+
+
+def media_of(curves: HillCurves, data: Data) -> Floats:
+    """(rows,)."""
+    carried = curves.carried(data.spend)
+    return (curves.own(carried).sum(axis=0) + curves.synergy(carried)).ravel()
+
+
+def walk_covariance(walk: float, weeks: int) -> Floats:
+    """Noise of variance 1 plus a random walk with steps of variance `walk`."""
+    clock = np.arange(1.0, weeks + 1)
+    return np.eye(weeks) + walk * np.minimum(clock[:, None], clock[None, :])
+
+
+def _positive(x: Floats) -> Floats:
+    """Softplus, near |N(0, 1)| for standard normal x."""
+    return np.logaddexp(0.0, 2.5 * x) / 2.5
+
+
+def _media_slopes(theta: Floats, data: Data, pairs: Pairs) -> Floats:
+    """Slopes of media by θ, (rows, θ): a parameter of a channel moves only that channel and its pairs."""
+    channels, step = len(data.spend), 1e-5
+    here = curves_of(theta, channels, pairs)
+    bent = here.saturated(here.carried(data.spend)).reshape(channels, -1)
+    out = np.zeros((bent.shape[1], len(theta)))
+    for at in range(len(theta)):
+        moved = theta.copy()
+        moved[at] += step
+        there, after = curves_of(moved, channels, pairs), bent
+        if at < 4 * channels:
+            c = at % channels
+            if at < 3 * channels:
+                carried = carry(data.spend[c], float(there.retention[c]))
+                after = bent.copy()
+                after[c] = hill(carried, float(there.half[c]), float(there.shape[c])).ravel()
+            out[:, at] = there.beta[c] * after[c] - here.beta[c] * bent[c]
+        for (i, j, new), (_, _, old) in zip(there.pairs, here.pairs, strict=True):
+            out[:, at] += new * after[i] * after[j] - old * bent[i] * bent[j]
+    return out / step
