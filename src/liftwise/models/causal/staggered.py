@@ -77,6 +77,7 @@ def estimate_cells(
     CannotTell
         As `DonorDesign.estimate` does; the message names the cell.
 
+    >>> from liftwise.core.uncertainty import spawn
     >>> values = spawn(7, "example").normal(size=(24, 40)) + np.add.outer(np.arange(24.0), 3 * np.sin(np.arange(40.0)))
     >>> values[0, 30:] += 4
     >>> values[1, 34:] += 8
