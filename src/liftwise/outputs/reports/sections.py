@@ -144,7 +144,7 @@ def channels(ws: Workspace) -> Section | None:
         weekly = go.Figure()
         for k, (name, mine) in enumerate(group.groupby("channel")):
             weekly.add_bar(x=mine["week"], y=mine["recommended"], name=str(name), marker_color=PALETTE[k % len(PALETTE)])
-        figures.append(_styled(weekly, f"Schedule, {scenario}", barmode="stack"))
+        figures.append(_styled(weekly, f"Money by week, {scenario}", barmode="stack"))
     return Section("channels", "Channel budgets", sentence, tuple(figures))
 
 
