@@ -106,7 +106,7 @@ def allocate(
     unknown = (set(floors or {}) | set(ceilings or {})) - names
     if unknown or not names <= set(responses["channel"]):
         raise InputError(f"no response curve or spend for {', '.join(sorted(unknown or names - set(responses['channel'])))}")
-    spend, curves = _curves(responses, channels)
+    spend, curves = curves_of(responses, channels)
     low = np.array([(floors or {}).get(name, 0.0) * total for name in channels])
     high = np.minimum(np.array([(ceilings or {}).get(name, 1.0) * total for name in channels]), spend[:, -1])
     _refuse(low, high, total, channels, floors, ceilings, spend)
@@ -120,7 +120,7 @@ def allocate(
     )  # fmt: skip
     if _fits(today, low, high, total) and _value(spend, objective, today) >= _value(spend, objective, best) - 1e-9 * abs(bound):
         best = today
-    cents = _to_cents(best, total)
+    cents = to_cents(best, total)
     gains = np.array([
         _value(spend, judging[:, draw], cents) - _value(spend, judging[:, draw], today) for draw in range(judging.shape[1])
     ])  # fmt: skip
@@ -132,7 +132,7 @@ def allocate(
                       max(0.0, bound - value) / max(abs(bound), 1e-9), held)  # fmt: skip
 
 
-def _curves(responses: pd.DataFrame, channels: list[str]) -> tuple[Floats, Floats]:
+def curves_of(responses: pd.DataFrame, channels: list[str]) -> tuple[Floats, Floats]:
     """Spend grids (channels, points) and revenue (channels, draws, points)."""
     grids: list[Floats] = []
     values: list[Floats] = []
@@ -260,6 +260,6 @@ def _exchange(spend: Floats, objective: Floats, split: Floats, low: Floats, high
     return split
 
 
-def _to_cents(split: Floats, total: float) -> Floats:
+def to_cents(split: Floats, total: float) -> Floats:
     """The split to the cent, summing exactly to the total's cents."""
     return np.array([float(part.amount) for part in Money.of(round(total, 2)).split([max(float(x), 0.0) for x in split])])

@@ -30,9 +30,8 @@ import pandas as pd
 from numba import njit
 
 from liftwise.core.errors import CannotTell, Infeasible, InputError
-from liftwise.core.money import Money
 from liftwise.core.uncertainty import Estimate, Floats
-from liftwise.decisions.allocation import envelope
+from liftwise.decisions.allocation import curves_of, envelope, to_cents
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -149,7 +148,7 @@ def flight(
     rules = Rules.of(channels, media.reach, weeks, money, floors or {}, ceilings or {})
     choosing, judging = media.some(slice(0, None, 2)), media.some(slice(1, None, 2))
     best, bound = _search(choosing, rules, today, risk_aversion)
-    schedule = _to_cents(best, money)
+    schedule = to_cents(best.ravel(), money).reshape(best.shape)
     gains = judging.gains(schedule, today)
     ends = pd.DatetimeIndex(history.index)
     when = pd.date_range(ends[-1] + (ends[-1] - ends[-2]), periods=weeks, freq=ends[-1] - ends[-2], name="week")
@@ -245,21 +244,18 @@ class Media:
     @classmethod
     def of(cls, responses: pd.DataFrame, carryover: pd.DataFrame, channels: list[str], past: Floats) -> Media:
         """From the tables; `past` (weeks, channels) is the money spent before."""
-        grids, heights, weights = [], [], []
-        for name in channels:
-            curve = responses[responses["channel"] == name].pivot_table(
-                index="draw", columns="spend", values="revenue", aggfunc="sum"
-            )
-            lags = carryover[carryover["channel"] == name].pivot_table(index="draw", columns="lag", values="weight")
-            grids.append(curve.columns.to_numpy(dtype=float))
-            heights.append(curve.to_numpy(dtype=float))
-            weights.append(lags.to_numpy(dtype=float))
-        shapes = {value.shape for value in heights}, {weight.shape for weight in weights}
-        if max(map(len, shapes)) > 1 or heights[0].shape[0] != weights[0].shape[0] or heights[0].shape[0] < FEWEST:
+        grid, revenue = curves_of(responses, channels)
+        wide = [
+            carryover[carryover["channel"] == name].pivot_table(index="draw", columns="lag", values="weight") for name in channels
+        ]
+        if len({each.shape for each in wide}) > 1 or len(wide[0]) != revenue.shape[1] or len(wide[0]) < FEWEST:
             raise CannotTell(f"a schedule needs {FEWEST} draws, the same of curves and carry-over in each channel")
-        revenue, weight = np.stack(heights, axis=1), np.stack(weights, axis=1)
+        revenue, weight = (
+            np.ascontiguousarray(revenue.swapaxes(0, 1)),
+            np.stack([each.to_numpy(dtype=float) for each in wide], axis=1),
+        )
         weight = weight / weight.sum(axis=2, keepdims=True)  # beyond the last lag little is left; a steady spend keeps its level
-        grid, lags = np.array(grids), weight.shape[2]
+        lags = weight.shape[2]
         usual = past[-52:].mean(axis=0)
         before = np.vstack([np.tile(usual, (max(lags - 1 - len(past), 0), 1)), past[len(past) - min(lags - 1, len(past)) :]])
         return cls(grid, revenue, _gentle_slopes(grid, revenue), weight, before, usual)
@@ -433,9 +429,3 @@ def _gentle_slopes(grid: Floats, heights: Floats) -> Floats:
     from scipy.interpolate import PchipInterpolator
 
     return np.stack([PchipInterpolator(grid[c], heights[:, c], axis=1).derivative()(grid[c]) for c in range(len(grid))], axis=1)
-
-
-def _to_cents(plan: Floats, money: float) -> Floats:
-    """The plan to the cent, summing exactly to the money's cents."""
-    parts = Money.of(round(money, 2)).split([max(float(cell), 0.0) for cell in plan.ravel()])
-    return np.array([float(part.amount) for part in parts]).reshape(plan.shape)

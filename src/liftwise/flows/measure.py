@@ -67,10 +67,10 @@ def _attribution(ws: Workspace) -> dict[str, Any]:
 def _mix(ws: Workspace, model: str | None) -> dict[str, Any]:
     from liftwise.models.mix import adequacy, choose, members
 
-    told = {"seed": ws.settings.seed, "per_year": ws.settings.grid.per_year}
+    told = {"holdout": ws.settings.measure.holdout, "per_year": ws.settings.grid.per_year}
     weekly, tests = ws.warehouse.table("weekly"), ws.warehouse.table("lift_tests")
-    found = adequacy(weekly, holdout=ws.settings.measure.holdout, per_year=ws.settings.grid.per_year)
-    candidates = members(weekly, also=model, holdout=ws.settings.measure.holdout, **told)
+    found = adequacy(weekly, **told)
+    candidates = members(weekly, also=model, seed=ws.settings.seed, **told)
     made = choose(candidates, weekly, None if tests.empty else tests, heard=lambda done, name: ws.progress("mix", done, name))
     shown = made.chosen if model is None else made.member(model)
     ws.warehouse.write("contributions", shown.contributions())

@@ -274,7 +274,7 @@ def _positive(panel: Panel, question: Question) -> Question:
     fit = [row for row in question.donors if positive[row]]
     if not positive[question.treated].all() or len(fit) < max(ENOUGH, 3 * len(question.treated)):
         return question
-    silent = {panel.units[row]: "sells nothing in some periods" for row in question.donors if not positive[row]}
+    silent = {panel.units[row]: "periods without sales" for row in question.donors if not positive[row]}
     return replace(question, donors=fit, unfit=question.unfit | silent)
 
 

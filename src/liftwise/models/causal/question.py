@@ -18,7 +18,6 @@ from liftwise.models.causal.checks import Check
 from liftwise.models.causal.panel import Panel
 
 LEAST_PRE = 8  # periods before the start: with five blocks held out in turn, fewer would teach nothing
-SHORT = {"does not move before the start": "no movement", "sells nothing in some periods": "periods without sales"}
 LEAST_DONORS = 3  # so that each placebo still has two
 
 
@@ -57,7 +56,7 @@ def ask(panel: Panel, treated: Sequence[str] | str, start: Any, end: Any, exclud
             f"{len(donors)} comparison units are too few beside {len(rows)} treated",
             fix=f"have at least {LEAST_DONORS}; an interval at 90% takes 10",
         )
-    unfit = {panel.units[row]: "does not move before the start" for row in others if not moves[row]}
+    unfit = {panel.units[row]: "no movement before the start" for row in others if not moves[row]}
     return Question(rows, donors, first, last, unfit, end is not None and panel.ends_before(end))
 
 
@@ -78,7 +77,8 @@ def data_check(panel: Panel, question: Question) -> Check:
     left = [*panel.dropped["name"], *question.unfit]
     says = [f"{len(question.donors)} donors, {question.first} periods before, {question.last - question.first + 1} counted."]
     if len(left):
-        says.append(f"Left out for {_reasons(panel, question)}: {', '.join(left[:8])}{' …' if len(left) > 8 else ''}.")
+        reasons = [*(["holes"] if len(panel.dropped) else []), *dict.fromkeys(question.unfit.values())]
+        says.append(f"Left out for {' or '.join(reasons)}: {', '.join(left[:8])}{' …' if len(left) > 8 else ''}.")
     if question.cut:
         says.append(f"The data end at {_day(panel.periods[-1])}, before the campaign does.")
     short = question.first < 2 * (question.last - question.first + 1)
@@ -86,12 +86,6 @@ def data_check(panel: Panel, question: Question) -> Check:
         says.append("The time before is short beside the time judged.")
     unfit = pd.DataFrame({"kind": "unit", "name": list(question.unfit), "reason": list(question.unfit.values())}, dtype="str")
     return Check("data", "warn" if left or question.cut or short else "ok", " ".join(says), pd.concat([panel.dropped, unfit]))
-
-
-def _reasons(panel: Panel, question: Question) -> str:
-    return " or ".join(
-        (["holes"] if len(panel.dropped) else []) + [SHORT.get(why, why) for why in dict.fromkeys(question.unfit.values())]
-    )
 
 
 def _day(moment: Any) -> str:

@@ -11,6 +11,7 @@ from liftwise.models.mix.ridge import RidgeMix
 from liftwise.models.mix.structural import StructuralMix
 from liftwise.models.mix.time_series import TimeSeriesMix
 from liftwise.models.mix.trees import BoostedMix, ForestMix
+from liftwise.models.mix.trust import placebo, stability
 
 __all__ = ["BayesianMix", "BoostedMix", "Choice", "ForestMix", "LassoMix", "Member", "Mix", "NeuralMix", "Prior", "ResidualMix", "RidgeMix", "StructuralMix",
-           "TimeSeriesMix", "adequacy", "choose", "members"]  # fmt: skip
+           "TimeSeriesMix", "adequacy", "choose", "members", "placebo", "stability"]  # fmt: skip

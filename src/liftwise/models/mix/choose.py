@@ -29,12 +29,11 @@ from liftwise.models.mix.time_series import TimeSeriesMix
 from liftwise.models.mix.trees import BoostedMix, ForestMix
 
 COVERED = (0.6, 1.0)
-CANDIDATES: dict[str, type[Member]] = {
+CANDIDATES: dict[str, type[Member]] = {  # simplest first
     member.name: member
     for member in (RidgeMix, LassoMix, TimeSeriesMix, StructuralMix, BayesianMix, ResidualMix, BoostedMix, NeuralMix, ForestMix)
 }
 SLOW, FEW = ("bayesian", "neural", "forest"), 400  # rows up to which the slow ones join by themselves
-SIMPLE = ("ridge", "lasso", "time_series", "structural", "bayesian", "residual", "boosted", "neural", "forest")  # simplest first
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,8 @@ def choose(
             first, failed[member.name] = first or reason, str(reason)
     if not fitted:
         raise first or CannotTell("no mix was asked for", fix="give at least one member")
-    fitted.sort(key=lambda member: SIMPLE.index(member.name) if member.name in SIMPLE else len(SIMPLE))
+    order = [*CANDIDATES, *(member.name for member in fitted)]  # a member of somebody's own comes last
+    fitted.sort(key=lambda member: order.index(member.name))
     chosen, why = best_of(fitted)
     return Choice(chosen, why, tuple(fitted), failed)
 

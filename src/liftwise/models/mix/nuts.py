@@ -41,7 +41,7 @@ class Chains(NamedTuple):
 
 def log_density(theta: Any, data: Any, grad: Any) -> float:
     """Log density of `data` at `theta`; fills `grad`. Densities overload it."""
-    raise NotImplementedError(f"no density is known for {type(data).__name__}")
+    raise TypeError(f"no density is known for {type(data).__name__}")
 
 
 def sample(
