@@ -13,11 +13,13 @@ import pytest
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.models.mix import nuts
-from liftwise.models.mix.bayesian import BayesianMix, Posterior, Prior
-from liftwise.models.mix.density import HILL, LOGISTIC, LiftTests, MixData, lifts, media, mix_density
+from liftwise.models.mix.bayesian import BayesianMix, Prior, _level, _walk
+from liftwise.models.mix.density import LiftTests, MixData, media, mix_density
 from liftwise.models.mix.diagnostics import bulk_ess, rhat, tail_ess
 from liftwise.models.mix.known_law import KnownLaw
 from liftwise.models.mix.laplace import laplace
+from liftwise.models.mix.posterior import Posterior
+from liftwise.models.mix.response import bend, carry
 
 WEEKS = 104
 QUICK = {"samples": 250, "tune": 150, "folds": 1}
@@ -26,7 +28,11 @@ QUICK = {"samples": 250, "tune": 150, "folds": 1}
 # -- the density ---------------------------------------------------------------------------------------------------------
 
 
-def _some_data(form: int, regions: int, prior: tuple[float, float, float], weeks: int = 60) -> MixData:
+CLOSED, OPEN = (False, False, False, False), (True, True, True, True)  # delay, tail, walk, pairs
+
+
+def _some_data(free: tuple[bool, bool, bool, bool], regions: int, prior: tuple[float, float, float], weeks: int = 60) -> MixData:
+    delay, tail, walk, pairs = free
     rng = np.random.default_rng(0)
     shape = (3, regions, weeks)
     spend = rng.gamma(1, 1, shape) * (rng.random(shape) < 0.7)
@@ -39,23 +45,24 @@ def _some_data(form: int, regions: int, prior: tuple[float, float, float], weeks
     size = np.array([[100.0] * regions, [50.0] + [0.0] * (regions - 1)])
     tests = LiftTests(np.array([1, 0]), np.array([10, 30]), np.array([18, 40]), other, size,
                       np.array([0, 2, 3]), np.array([10, 14, 30]),
-                      np.array([14, 18, 40]), np.array([-2.0, 0.3, 3.0]), np.array([1.0, 0.5, 2.0]))  # fmt: skip
-    columns = np.column_stack([np.kron(np.eye(regions), np.ones((weeks, 1))), np.tile(np.arange(weeks) / weeks, regions)])
-    left, values, _ = np.linalg.svd(30 * columns * seen.ravel()[:, None], full_matrices=False)
-    basis = np.ascontiguousarray((left * np.sqrt(values**2 / (1 + values**2))).T)
-    effect = np.tile([kind, 0.1 if kind == 0 else 0.3, 0.4, level, slope, 0.2], (3, 1))
+                      np.array([14, 18, 40]), np.array([-2.0, 0.3, 3.0]), np.array([1.0, 0.5, 2.0]), np.empty(3))  # fmt: skip
     cells = regions * weeks
+    columns = np.column_stack([np.kron(np.eye(regions), np.ones((weeks, 1))), np.tile(np.arange(weeks) / weeks, regions)])
+    sines = np.tile(_walk(weeks), (regions, 1)) if walk else np.empty((cells, 0))
+    basis, wander, swing = _level(30 * columns * seen.reshape(-1, 1), sines * seen.reshape(-1, 1))
+    effect = np.tile([kind, 0.3, 0.4, level, slope, 0.2], (3, 1))
+    law = np.array([[0.2, 0.9], [0.1, 0.4], [0.3, 0.8], [-2, 0.6], [-1, 0.7], [-2, 0.5]])
     return MixData(spend, (1 + 0.1 * rng.standard_normal((regions, weeks))) * seen, seen, basis, np.linspace(0.8, 1.2, regions),
-                   np.array([cells + 3.0, 0.01]), form, np.array([[0.2, 0.9], [0.1, 0.4], [-2, 0.6]]), effect,
-                   np.full(3, 1.1), tests,
-                   np.empty((4, 3, regions, weeks)), np.empty(cells), np.empty(cells))  # fmt: skip
+                   np.array([cells + 3.0, 0.01]), 4 if delay else -1, 4 + delay if tail else -1, law, effect, np.full(3, 1.1), wander, swing,
+                   np.array([[0, 1], [2, 0]]) if pairs else np.empty((0, 2), np.int64), 0.2, tests,
+                   np.empty((3, regions, 6 if tail else 4 + delay, weeks)), np.empty(shape), np.empty(cells), np.empty(cells))  # fmt: skip
 
 
-@pytest.mark.parametrize("form", [LOGISTIC, HILL])
+@pytest.mark.parametrize("free", [CLOSED, (True, False, False, True), (False, True, True, False), OPEN])
 @pytest.mark.parametrize("regions", [1, 3])
 @pytest.mark.parametrize("prior", [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (1.0, 1.0, 1.0)])
-def test_gradient_is_the_derivative(form: int, regions: int, prior: tuple[float, float, float]) -> None:
-    data = _some_data(form, regions, prior)
+def test_gradient_is_the_derivative(free: tuple[bool, bool, bool, bool], regions: int, prior: tuple[float, float, float]) -> None:
+    data = _some_data(free, regions, prior)
     theta = np.random.default_rng(1).standard_normal(data.dimensions)
     grad, spare = np.empty_like(theta), np.empty_like(theta)
     mix_density(theta, data, grad)
@@ -66,35 +73,84 @@ def test_gradient_is_the_derivative(form: int, regions: int, prior: tuple[float,
     assert np.abs(grad - told).max() < 1e-8 * np.abs(told).max()
 
 
+def _media(theta: np.ndarray, data: MixData) -> tuple[np.ndarray, np.ndarray]:
+    """Of channels and of pairs."""
+    own, together = np.empty(data.spend.shape), np.empty((len(data.pairs), *data.spend.shape[1:]))
+    media(theta, data, own, together)
+    return own, together
+
+
 def test_marginal_likelihood_is_that_of_the_whole_normal() -> None:
-    """Against the determinant and inverse of I + ZPZᵀ written out."""
-    data = _some_data(HILL, 1, (0.0, 0.0, 0.0))._replace(tests=LiftTests.none(1, 60))
-    columns = np.column_stack([np.ones(60), np.arange(60) / 60]) * data.seen.ravel()[:, None]
-    whole = np.linalg.inv(np.eye(60) + 900 * columns @ columns.T)
+    """Against the covariance of baseline, walk and noise written out."""
+    data = _some_data((False, False, True, True), 1, (0.0, 0.0, 0.0))._replace(tests=LiftTests.none(1, 60))
+    seen = data.seen.ravel()
+    columns = 30 * np.column_stack([np.ones(60), np.arange(60) / 60]) * seen[:, None]
+    sines = _walk(60) * seen[:, None]
     rng, out = np.random.default_rng(2), []
-    for _ in range(2):
-        theta, now = rng.standard_normal(data.dimensions), np.empty(data.spend.shape)
-        media(theta, data, now)
-        rest = (data.target - now.sum(axis=0)).ravel() * data.seen.ravel()
-        expected = -0.5 * theta @ theta - data.noise[0] / 2 * np.log(data.noise[1] + rest @ whole @ rest)
+    for _ in range(3):
+        theta = rng.standard_normal(data.dimensions)
+        own, together = _media(theta, data)
+        rest = (data.target - own.sum(axis=0) - together.sum(axis=0)).ravel() * seen
+        q = np.exp(-1 + 0.7 * theta[13])
+        whole = np.eye(60) + columns @ columns.T + q**2 * sines @ sines.T
+        expected = -0.5 * theta @ theta - 0.5 * np.linalg.slogdet(whole)[1]
+        expected -= data.noise[0] / 2 * np.log(data.noise[1] + rest @ np.linalg.solve(whole, rest))
         out.append(mix_density(theta, data, np.empty_like(theta)) - expected)
-    assert abs(out[0] - out[1]) < 1e-8
+    assert np.ptp(out) < 1e-8
+
+
+def test_the_walks_sines_are_a_random_walk() -> None:
+    """All of them; the few that are used are its smooth part."""
+    weeks = 40
+    rate = (np.arange(weeks) + 0.5) * np.pi / (weeks + 0.5)
+    every = np.sqrt(2 / (weeks + 0.5)) * np.sin(np.outer(np.arange(weeks) + 1.0, rate)) / (2 * np.sin(rate / 2))
+    clock = np.arange(1.0, weeks + 1)
+    assert every @ every.T == pytest.approx(np.minimum(clock[:, None], clock), abs=1e-9)
+    few = _walk(weeks)
+    assert np.abs(few @ few.T - np.minimum(clock[:, None], clock)).max() < 0.12 * weeks
 
 
 def test_lift_of_a_test_is_media_with_less_media_without() -> None:
-    data = _some_data(HILL, 3, (0.0, 0.0, 0.0))
+    data = _some_data(OPEN, 3, (0.0, 0.0, 0.0))
     theta = 0.5 * np.random.default_rng(3).standard_normal(data.dimensions)
-    now, found = np.empty(data.spend.shape), np.empty(3)
-    media(theta, data, now)
-    lifts(theta, data, found)
+    curves = Posterior.of(theta[None], data, np.ones(3))
+    mix_density(theta, data, np.empty_like(theta))
+
+    def revenue(spend: np.ndarray) -> np.ndarray:
+        carried = curves.carried(spend)
+        return curves.own(carried).sum(axis=0) + curves.synergy(carried)
+
     spend = data.spend.copy()
     spend[1] = data.tests.other[0]
-    then, level = np.empty(spend.shape), data.spend[1]
-    media(theta, data._replace(spend=spend), then)
-    # a mix normalises by the mean of its own spend: undo that where spend changed (week 0 is untouched by the test)
-    then[1] *= (now[1, :, :10].sum() / then[1, :, :10].sum()) if level[:, :10].any() else 1.0
-    lift = ((now[1] - then[1]) * data.tests.size[0][:, None]).sum(axis=0)
-    assert found[:2] == pytest.approx([lift[10:14].sum(), lift[14:18].sum()], rel=1e-9)
+    lift = ((revenue(data.spend) - revenue(spend)) * data.tests.size[0][:, None]).sum(axis=0)
+    assert data.tests.expected[:2] == pytest.approx([lift[10:14].sum(), lift[14:18].sum()], rel=1e-9)
+
+
+@pytest.mark.parametrize("tail", [0.2, 1.0, 5.0, 1e6])
+def test_saturation_is_half_at_half_and_as_steep_there_for_every_tail(tail: float) -> None:
+    def bent(x: float) -> float:
+        out = np.full((6, 1), x)
+        bend(2.0, 1.3, tail, out)
+        return out[0, 0]
+
+    assert bent(2.0) == pytest.approx(0.5, rel=1e-9)
+    assert (bent(2.0 * np.exp(1e-5)) - bent(2.0 * np.exp(-1e-5))) / 2e-5 == pytest.approx(1.3 / 4, rel=1e-5)
+    assert bent(0.0) == 0
+    if tail == 1.0:  # Hill's curve
+        assert bent(3.0) == pytest.approx(1.5**1.3 / (1 + 1.5**1.3), rel=1e-12)
+    if tail == 1e6:  # Weibull's
+        steep = 1.3 / (2 * np.log(2))
+        assert bent(3.0) == pytest.approx(1 - 0.5 ** (1.5**steep), rel=1e-4)
+
+
+def test_carry_over_keeps_the_level_and_may_peak_late() -> None:
+    out, pulse = np.empty((6, 40)), np.zeros(40)
+    pulse[0] = 1.0
+    carry(pulse, 0.7, 0.0, out)
+    assert out[0] == pytest.approx(0.3 * 0.7 ** np.arange(40))
+    carry(pulse, 0.7, 0.8, out)
+    assert np.argmax(out[0]) > 0
+    assert out[0].sum() == pytest.approx(1.0, abs=1e-5)
 
 
 # -- the sampler ---------------------------------------------------------------------------------------------------------
@@ -233,17 +289,16 @@ def test_same_seed_same_answer() -> None:
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_curves_of_one_draw_are_the_densitys_media() -> None:
-    """Two codes, one in C order of draws and one compiled, say the same."""
-    from liftwise.models.mix.bayesian import _posterior
-
-    for form in (LOGISTIC, HILL):
-        data = _some_data(form, 3, (0.0, 0.0, 0.0))
-        theta, now = np.random.default_rng(6).standard_normal(data.dimensions), np.empty(data.spend.shape)
-        media(theta, data, now)
-        unit = np.array([2.0, 0.5, 1.0])
-        curves: Posterior = _posterior(theta[None], data, unit)
-        assert curves.own(curves.carried(data.spend * unit[:, None, None])) == pytest.approx(now, rel=1e-9, abs=1e-12)
+@pytest.mark.parametrize("free", [CLOSED, OPEN])
+def test_curves_of_one_draw_are_the_densitys_media(free: tuple[bool, bool, bool, bool]) -> None:
+    """Two codes, one over draws and one compiled, say the same."""
+    data = _some_data(free, 3, (0.0, 0.0, 0.0))
+    theta, unit = np.random.default_rng(6).standard_normal(data.dimensions), np.array([2.0, 0.5, 1.0])
+    own, together = _media(theta, data)
+    curves = Posterior.of(theta[None], data, unit)
+    carried = curves.carried(data.spend * unit[:, None, None])
+    assert curves.own(carried) == pytest.approx(own, rel=1e-9, abs=1e-12)
+    assert curves.synergy(carried) == pytest.approx(together.sum(axis=0), rel=1e-9, abs=1e-12)
 
 
 def test_a_prior_on_return_is_felt_and_is_in_the_tables_currency() -> None:
@@ -329,7 +384,7 @@ def test_tests_that_cannot_be_meant_are_refused_and_others_said() -> None:
 
 def test_regions_share_what_they_know() -> None:
     weekly, truth, _ = _world(16, regions=3)
-    mix = BayesianMix(**QUICK).fit(weekly)
+    mix = BayesianMix(folds=1, samples=500, saturation="hill", pairs=()).fit(weekly)
     roi = mix.roi().set_index("channel")
     assert rhat_of(mix) < 1.05
     assert (roi["revenue"] / pd.Series(truth) - 1).abs().mean() < 0.1
@@ -339,13 +394,35 @@ def rhat_of(mix: BayesianMix) -> float:
     return float(mix.diagnostics_["rhat"].max())
 
 
-def test_forms_are_weighted_by_what_they_foresee() -> None:
-    weekly, _, _ = _world(17, logistic=True)
-    mix = BayesianMix(**QUICK, forms=("hill", "logistic")).fit(weekly)
-    assert mix.diagnostics_["weight"].sum() == pytest.approx(1.0)
-    assert mix.diagnostics_.set_index("form")["weight"]["logistic"] > 0.3
-    with pytest.raises(InputError, match="saturation"):
-        BayesianMix(forms=("cubic",))
+def test_what_two_channels_do_together_is_found_and_shared_out() -> None:
+    """Half as much again as they do apart; and nothing much where there is none."""
+    weekly, truth, _ = _world(17, noise=60)
+    wide = weekly.pivot_table(index="week", columns="name", values="value")
+    spend = wide[["c0", "c1"]].to_numpy() / 100
+    both = np.prod(spend / (spend + 1), axis=1)
+    extra = 0.5 * (truth["c0"] + truth["c1"]) * both / both.sum()
+    more = weekly.copy()
+    more.loc[more["role"] == "target", "value"] += extra
+    found = [mix.contributions().query("part == 'synergy'")["contribution"].sum() / extra.sum()
+             for mix in (BayesianMix(**QUICK, pairs=(("c0", "c1"),)).fit(table) for table in (more, weekly))]  # fmt: skip
+    assert 0.5 < found[0] < 1.5
+    assert found[1] < 0.25
+    with pytest.raises(InputError, match="not in the mix"):
+        BayesianMix(**QUICK, pairs=(("c0", "tv"),)).fit(weekly)
+
+
+def test_a_level_that_wanders_is_not_taken_for_media() -> None:
+    weekly, truth, _ = _world(18, noise=60)
+    walk = np.cumsum(np.random.default_rng(0).normal(0, 150, WEEKS))
+    moved = weekly.copy()
+    moved.loc[moved["role"] == "target", "value"] += walk
+    off = {}
+    for level in ("walks", "still"):
+        mix = BayesianMix(**QUICK, level=level).fit(moved)
+        off[level] = float((mix.roi().set_index("channel")["revenue"] / pd.Series(truth) - 1).abs().mean())
+        if level == "walks":
+            assert np.median(mix.learned_.curves.walk) > 0.3
+    assert off["walks"] < 0.8 * off["still"]
 
 
 def test_published_data_with_truth(shared_data: Callable[[str], Path]) -> None:

@@ -1,15 +1,19 @@
 """The log density of a structural mix and its gradient, compiled: what is linear and Gaussian is integrated out.
 
-Relative revenue of region g in week t is y = Zγ + Σ_c m_c + noise, with media m_c = share_c · exp(δ_cg) · f(a_c) / mean f(a_c):
-a_c is the spend carried over at retention α_c, f its saturation at half-saturation k_c (and slope s_c), and share_c the channel's
-share of revenue in a usual region. With γ ~ N(0, σ²P) and σ² ~ IG(a/2, b/2) both integrate out: with √W Qᵀ from one SVD of Z√P,
-the residual r = y − Σ m has log p(r) = −(a + n)/2 · log(b + ‖r‖² − ‖√W Qᵀ r‖²), at the cost of one thin matrix (Zellner 1971, for
-the Student form).
+Relative revenue of region g in week t is y = Zγ + walk + Σ_c m_c + Σ_p n_p + noise. Media of a channel are
+m_c = share_c · exp(δ_cg) · f_c / F_c, with f_c the response of `response` and F_c its mean: share_c is the channel's share of revenue in a
+usual region. What channels i and j do together is n = κ · (share_i + share_j) · f_i f_j / (F_i F_j): κ is its size as a share of
+what they do apart.
+
+With γ ~ N(0, σ²P), a walk of the level with steps N(0, q²σ²) and σ² ~ IG(a/2, b/2), all three integrate out:
+log p(r) = −½ log|S| − (a + n)/2 · log(b + rᵀS⁻¹r) for r = y − Σ m − Σ n (Zellner 1971, for the Student form). The walk is its smooth
+part, the first sines of its Karhunen–Loève expansion, and it is common to all regions. From one decomposition of Z and one of the sines
+cleared of Z, rᵀS⁻¹r costs two thin matrices for every q, so q is sampled like the rest.
 
 Every sampled parameter is standard normal a priori and is bent into its own prior, so that tails are light wherever the data say
-little: α = 1 − Φ(−u)^(1/3) is Beta(1, 3); share = −μ log Φ(−v) is exponential; k, s and τ are log-normal. A channel may instead
-carry a log-normal prior on its return, marginal return, coefficient or share: log target = log share − [level] log mean f +
-[slope] log f′(usual) + constant.
+little: α and φ are Beta(1, 3), share and κ are exponential, k, s, ν, q and τ log-normal; and so is μ, the mean of the shares, so that
+channels tell one another how large they may be. A channel may instead carry a log-normal
+prior on its return, marginal return, coefficient or share: log target = log share − [level] log F + [slope] log f′(usual) + constant.
 
 Lift tests are part of the likelihood: the lift of a test is media with the spend there was, less media with the spend there would
 have been, over the weeks measured, so carry-over and saturation are learned from it as well as the effect.
@@ -17,10 +21,13 @@ have been, over the weeks measured, so carry-over and saturation are learned fro
 Regions' deviations δ_cg = τ (z_cg − mean_g z_cg) sum to nothing, so a channel's share and its deviations are told apart by the
 data alone.
 
-Order of θ: u (channels), log k (channels), log s (channels, Hill only), v (channels), then with several regions τ and z (channels
-× regions).
+Order of θ: blocks of (channels,): retention, half-saturation, slope, share, then delay and tail as far as sampled; μ; q if the level
+walks; κ of each pair; then with several regions τ and z (channels × regions). The gradient is taken backwards: `adjoint` is the slope of
+the log density by every f, `upward` by every F, and one pass at the end hands both to the parameters.
 """
 
+# pyright: basic
+# (numba's functions have no types)
 from __future__ import annotations
 
 import math
@@ -31,12 +38,11 @@ from numba import njit, types
 from numba.extending import overload
 
 from liftwise.core.uncertainty import Floats
-from liftwise.models.mix.elementary import fast_exp, fast_log
 from liftwise.models.mix.nuts import log_density
+from liftwise.models.mix.response import PARAMETERS, bend, beta_1_3, carry, dot, exponential, log_steepness, room, total
 
-LOGISTIC, HILL = 0, 1
-LEAST = 1e-12  # spend below this is none
-ATANH_HALF = 0.5493061443340549  # tanh(ATANH_HALF · x / k) is one half at x = k
+RETENTION, HALF, SLOPE, EFFECT = range(4)  # blocks of θ
+SPREAD, WALK, SHARES = 3, 4, 5  # rows of `MixData.shape` after log half, log slope and log tail
 
 
 class LiftTests(NamedTuple):
@@ -46,6 +52,7 @@ class LiftTests(NamedTuple):
     other : (tests, regions, weeks) the spend there would have been. size : (tests, regions) revenue per relative unit; 0 = not in
     the test.
     first_row : (tests + 1,) rows of each test. since, until : (rows,) weeks measured. effect, error : (rows,).
+    expected : (rows,) the lift at the θ asked for last.
     """
 
     channel: np.ndarray
@@ -58,26 +65,28 @@ class LiftTests(NamedTuple):
     until: np.ndarray
     effect: Floats
     error: Floats
+    expected: Floats
 
     @classmethod
     def none(cls, regions: int, weeks: int) -> LiftTests:
         """No test."""
         whole, real = np.empty(0, np.int64), np.empty(0)
         size, other = np.empty((0, regions)), np.empty((0, regions, weeks))
-        return cls(whole, whole, whole, other, size, np.zeros(1, np.int64), whole, whole, real, real)
+        return cls(whole, whole, whole, other, size, np.zeros(1, np.int64), whole, whole, real, real, real)
 
 
 class MixData(NamedTuple):
     """All the density needs, and room to work in.
 
-    spend : (channels, regions, weeks). target, seen : (regions, weeks), 0 where not seen. basis : (columns, regions · weeks), √W
-    Qᵀ.
-    weight : (regions,) revenue of each, mean 1, so that shares are of the revenue of all. noise : (2,) a + n and b. form :
-    LOGISTIC or HILL.
-    shape : (3, 2) mean and sd of log k, log s and log τ a priori.
-    effect : (channels, 6) kind (0 exponential, 1 log-normal), mean (of share, or of log target), sd, level, slope, constant.
+    spend : (channels, regions, weeks). target, seen : (regions, weeks), 0 where not seen. basis : (columns, regions · weeks) with
+    basisᵀ basis = 1 − S⁻¹ of the baseline alone. weight : (regions,) revenue of each, mean 1, so that shares are of the revenue of all.
+    noise : (2,) a + n and b. delay, tail : their blocks of θ, or −1 when φ = 0 and ν = 1.
+    shape : (6, 2) mean and sd of log k, log s, log ν, log τ, log q and log μ a priori.
+    effect : (channels, 6) kind (0 exponential, 1 log-normal); then of a log-normal mean, sd, level, slope, constant.
     usual : (channels,) the steady spend at which a marginal return is meant.
-    bent : (4, channels, regions, weeks) saturation and its slopes by α, log k, log s. residual, pull : (regions · weeks,).
+    wander, swing : (sines, regions · weeks) and (sines,) of the walk cleared of the baseline, and their variances at q = 1; none = the level
+    does not walk. pairs : (pairs, 2). bond : mean of κ a priori.
+    bent : (channels, regions, 4 to 6, weeks) responses and slopes. adjoint : (channels, regions, weeks). residual, pull : (regions · weeks,).
     """
 
     spend: Floats
@@ -86,12 +95,18 @@ class MixData(NamedTuple):
     basis: Floats
     weight: Floats
     noise: Floats
-    form: int
+    delay: int
+    tail: int
     shape: Floats
     effect: Floats
     usual: Floats
+    wander: Floats
+    swing: Floats
+    pairs: np.ndarray
+    bond: float
     tests: LiftTests
     bent: Floats
+    adjoint: Floats
     residual: Floats
     pull: Floats
 
@@ -99,160 +114,176 @@ class MixData(NamedTuple):
     def dimensions(self) -> int:
         """Length of θ."""
         channels, regions, _ = self.spend.shape
-        return channels * (4 if self.form == HILL else 3) + (1 + channels * regions if regions > 1 else 0)
+        return int(first_region(self)) + (1 + channels * regions if regions > 1 else 0)
 
     def alone(self) -> MixData:
         """The same data with its own room to work in, for a thread of its own."""
-        return self._replace(bent=np.empty_like(self.bent), residual=np.empty_like(self.residual), pull=np.empty_like(self.pull))
+        own = {name: np.empty_like(getattr(self, name)) for name in ("bent", "adjoint", "residual", "pull")}
+        return self._replace(**own, tests=self.tests._replace(expected=np.empty_like(self.tests.expected)))
 
 
-@njit(cache=True, inline="always", error_model="numpy")
-def _saturation(form, x, k, s):
-    """Saturation at x > 0 and its derivatives by x, log k and log s."""
-    if form == 1:
-        lift = math.log(x / k)
-        power = math.exp(s * lift)
-        value = power / (1 + power)
-        steep = s * value / (1 + power)
-        return value, steep / x, -steep, steep * lift
-    y = ATANH_HALF * x / k
-    value = math.tanh(y)
-    steep = y * (1 - value * value)
-    return value, steep / x, -steep, 0.0
+@njit(cache=True)
+def first_walk(data):
+    """Place in θ of q, if the level walks, else of the first κ; μ stands before it."""
+    return data.spend.shape[0] * (4 + (data.delay >= 0) + (data.tail >= 0)) + 1
+
+
+@njit(cache=True)
+def first_region(data):
+    """Place in θ of τ."""
+    return first_walk(data) + (1 if data.swing.shape[0] else 0) + data.pairs.shape[0]
 
 
 @njit(cache=True, error_model="numpy")
-def channel_parameters(theta, c, data):
-    """α, dα/du, k, s, log share, d log share / dv of a channel."""
+def channel_parameters(theta, c, data, told, by):
+    """α, k, s, φ, ν and log share of a channel into `told` (6,), and their slopes by θ (of log k, log s, log ν) into `by` (6,)."""
     channels = data.spend.shape[0]
-    u = theta[c]
-    below = 0.5 * math.erfc(u / math.sqrt(2.0))  # Φ(−u)
-    rest = below ** (1 / 3)
-    alpha = 1 - rest
-    slope_alpha = rest / (3 * below) * math.exp(-0.5 * u * u) / math.sqrt(2 * math.pi)
-    k = math.exp(data.shape[0, 0] + data.shape[0, 1] * theta[channels + c])
-    s = math.exp(data.shape[1, 0] + data.shape[1, 1] * theta[2 * channels + c]) if data.form == 1 else 1.0
-    v = theta[(3 if data.form == 1 else 2) * channels + c]
+    told[0], by[0] = beta_1_3(theta[c])
+    told[1], by[1] = math.exp(data.shape[0, 0] + data.shape[0, 1] * theta[HALF * channels + c]), data.shape[0, 1]
+    told[2], by[2] = math.exp(data.shape[1, 0] + data.shape[1, 1] * theta[SLOPE * channels + c]), data.shape[1, 1]
+    told[3], by[3] = 0.0, 0.0
+    if data.delay >= 0:
+        told[3], by[3] = beta_1_3(theta[data.delay * channels + c])
+    told[4], by[4] = 1.0, 0.0
+    if data.tail >= 0:
+        told[4], by[4] = math.exp(data.shape[2, 0] + data.shape[2, 1] * theta[data.tail * channels + c]), data.shape[2, 1]
+    v = theta[EFFECT * channels + c]
     if data.effect[c, 0] == 0:
-        tail = 0.5 * math.erfc(v / math.sqrt(2.0))
-        # −log Φ(−v) = −log(1 − Φ(v)): exact in both tails
-        size = -math.log1p(-0.5 * math.erfc(-v / math.sqrt(2.0))) if v < 0 else -math.log(tail)
-        log_share = math.log(data.effect[c, 1]) + math.log(size)
-        slope_share = math.exp(-0.5 * v * v) / math.sqrt(2 * math.pi) / (tail * size)
+        size, by[5] = exponential(v)
+        told[5] = data.shape[SHARES, 0] + data.shape[SHARES, 1] * theta[first_walk(data) - 1] + size
     else:
-        log_share, slope_share = v * data.effect[c, 2] + data.effect[c, 1] - data.effect[c, 5], data.effect[c, 2]
-    return alpha, slope_alpha, k, s, log_share, slope_share
-
-
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def bend(data, c, alpha, k, s, sums):
-    """Fill `bent` for a channel; `sums` (4,) gets the weighted means of value and slopes over regions and weeks."""
-    _, regions, weeks = data.spend.shape
-    sums[:] = 0.0
-    log_k = math.log(k)
-    for g in range(regions):
-        spend = data.spend[c, g]
-        value, by_alpha, by_k, by_s = data.bent[0, c, g], data.bent[1, c, g], data.bent[2, c, g], data.bent[3, c, g]
-        carried, carried_slope = 0.0, 0.0
-        for t in range(weeks):
-            carried_slope = alpha * carried_slope + carried - spend[t]
-            carried = alpha * carried + (1 - alpha) * spend[t]
-            value[t], by_alpha[t] = carried, carried_slope
-        if data.form == 1:
-            for t in range(weeks):  # without a branch, so that several weeks go at once
-                some = 1.0 if value[t] > LEAST else 0.0
-                x = value[t] if value[t] > LEAST else LEAST
-                lift = fast_log(x) - log_k
-                power = fast_exp(s * lift)
-                rest = 1 / (1 + power)
-                level = some * power * rest
-                steep = s * level * rest
-                value[t] = level
-                by_alpha[t] *= steep / x
-                by_k[t] = -steep
-                by_s[t] = steep * lift
-        else:
-            for t in range(weeks):
-                y = ATANH_HALF / k * value[t]
-                power = fast_exp(-2 * (y if y < 300 else 300.0))
-                level = (1 - power) / (1 + power)
-                steep = 1 - level * level
-                value[t] = level
-                by_alpha[t] *= ATANH_HALF / k * steep
-                by_k[t] = -y * steep
-        sums[0] += data.weight[g] * _sum(value)
-        sums[1] += data.weight[g] * _sum(by_alpha)
-        sums[2] += data.weight[g] * _sum(by_k)
-        if data.form == 1:
-            sums[3] += data.weight[g] * _sum(by_s)
-    sums /= regions * weeks
-    if not sums[0] > 1e-300:  # nothing was spent, or nothing of it counts: media are 0 whatever the share
-        sums[:] = 0.0
-        sums[0] = 1.0
-
-
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _sum(x):
-    total = 0.0
-    for t in range(x.shape[0]):
-        total += x[t]
-    return total
-
-
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _dot(x, y):
-    total = 0.0
-    for t in range(x.shape[0]):
-        total += x[t] * y[t]
-    return total
+        told[5], by[5] = v * data.effect[c, 2] + data.effect[c, 1] - data.effect[c, 5], data.effect[c, 2]
 
 
 @njit(cache=True, error_model="numpy")
-def media(theta, data, out):
-    """Media of every channel, relative revenue, into `out` (channels, regions, weeks)."""
+def respond(data, c, told, means):
+    """Fill `bent` of a channel; `means` (6,) gets the weighted means over regions and weeks of the response and of its slopes."""
+    mine = data.bent[c]
+    means[:] = 0.0
+    for g in range(mine.shape[0]):
+        carry(data.spend[c, g], told[0], told[3], mine[g])
+        bend(told[1], told[2], told[4], mine[g])
+        for row in range(mine.shape[1]):
+            means[row] += data.weight[g] * total(mine[g, row])
+    means /= mine.shape[0] * mine.shape[2]
+    if not means[0] > 1e-300:  # nothing was spent, or nothing of it counts: media are 0 whatever the share
+        means[:] = 0.0
+        means[0] = 1.0
+
+
+@njit(cache=True, error_model="numpy")
+def media(theta, data, own, together):
+    """Media of every channel, into `own` (channels, regions, weeks), and of every pair, into `together` (pairs, regions, weeks)."""
     channels, regions, weeks = data.spend.shape
-    sums = np.empty(4)
-    blocks = 4 if data.form == 1 else 3
-    tau = math.exp(data.shape[2, 0] + data.shape[2, 1] * theta[blocks * channels]) if regions > 1 else 0.0
+    told, by, means, share = np.empty(6), np.empty(6), np.empty(6), np.empty(channels)
+    first = first_region(data)
+    tau = math.exp(data.shape[SPREAD, 0] + data.shape[SPREAD, 1] * theta[first]) if regions > 1 else 0.0
     for c in range(channels):
-        alpha, _, k, s, log_share, _ = channel_parameters(theta, c, data)
-        bend(data, c, alpha, k, s, sums)
+        channel_parameters(theta, c, data, told, by)
+        respond(data, c, told, means)
+        share[c] = math.exp(told[5])
+        data.bent[c, :, 0] /= means[0]
         for g in range(regions):
-            scale = math.exp(log_share + _deviation(theta, blocks * channels + 1 + c * regions, regions, g, tau)) / sums[0]
+            scale = share[c] * math.exp(_deviation(theta, first + 1 + c * regions, regions, g, tau))
             for t in range(weeks):
-                out[c, g, t] = scale * data.bent[0, c, g, t]
+                own[c, g, t] = scale * data.bent[c, g, 0, t]
+    for p in range(data.pairs.shape[0]):
+        i, j = data.pairs[p]
+        kappa = data.bond * math.exp(exponential(theta[first - data.pairs.shape[0] + p])[0])
+        together[p] = kappa * (share[i] + share[j]) * data.bent[i, :, 0] * data.bent[j, :, 0]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def mix_density(theta, data, grad):
     """Log density at θ up to a constant; `grad` is filled. −inf where it overflows."""
     channels, regions, weeks = data.spend.shape
-    blocks = 4 if data.form == 1 else 3
-    first_z = blocks * channels + 1
-    cells = regions * weeks
+    pairs, first = data.pairs.shape[0], first_region(data)
     value = 0.0
     for i in range(theta.shape[0]):
         if not abs(theta[i]) < 8.0:  # far outside the prior, and where Φ runs out of digits
             return -np.inf
         value -= 0.5 * theta[i] * theta[i]
         grad[i] = -theta[i]
-    tau = math.exp(data.shape[2, 0] + data.shape[2, 1] * theta[first_z - 1]) if regions > 1 else 0.0
-    pulled = np.zeros((channels, regions))
-    told = np.empty((channels, 6))
-    sums = np.empty((channels, 4))
-    scale = np.empty((channels, regions))
-    residual, pull = data.residual, data.pull
+
+    # forwards: what media give, and what is left
+    told, by, means = np.empty((channels, 6)), np.empty((channels, 6)), np.empty((channels, 6))
+    scale, share = np.empty((channels, regions)), np.empty(channels)
+    kappa, by_kappa, bonded, both = np.empty(pairs), np.empty(pairs), np.empty(pairs), np.zeros(pairs)
+    tau = math.exp(data.shape[SPREAD, 0] + data.shape[SPREAD, 1] * theta[first]) if regions > 1 else 0.0
+    residual, pull, adjoint = data.residual, data.pull, data.adjoint
     for g in range(regions):
-        for t in range(weeks):
-            residual[g * weeks + t] = data.target[g, t]
+        residual[g * weeks : (g + 1) * weeks] = data.target[g]
     for c in range(channels):
-        alpha, slope_alpha, k, s, log_share, slope_share = channel_parameters(theta, c, data)
-        told[c, 0], told[c, 1], told[c, 2], told[c, 3], told[c, 4], told[c, 5] = alpha, slope_alpha, k, s, log_share, slope_share
-        bend(data, c, alpha, k, s, sums[c])
+        channel_parameters(theta, c, data, told[c], by[c])
+        respond(data, c, told[c], means[c])
+        share[c] = math.exp(told[c, 5])
         for g in range(regions):
-            scale[c, g] = math.exp(log_share + _deviation(theta, first_z + c * regions, regions, g, tau)) / sums[c, 0]
+            scale[c, g] = share[c] * math.exp(_deviation(theta, first + 1 + c * regions, regions, g, tau)) / means[c, 0]
             for t in range(weeks):
-                residual[g * weeks + t] -= scale[c, g] * data.bent[0, c, g, t]
+                residual[g * weeks + t] -= scale[c, g] * data.bent[c, g, 0, t]
+    for p in range(pairs):
+        i, j = data.pairs[p]
+        size, slope = exponential(theta[first - pairs + p])
+        kappa[p], by_kappa[p] = data.bond * math.exp(size), slope
+        bonded[p] = kappa[p] * (share[i] + share[j]) / (means[i, 0] * means[j, 0])
+        for g in range(regions):
+            for t in range(weeks):
+                residual[g * weeks + t] -= bonded[p] * data.bent[i, g, 0, t] * data.bent[j, g, 0, t]
+    likelihood, force = _normal(theta, data, grad, first - pairs - 1)
+    if not likelihood > -np.inf:
+        return -np.inf
+    value += likelihood
+
+    # backwards: the slope by every response, by its mean, and by what scales it
+    pulled, upward = np.zeros((channels, regions)), np.zeros(channels)
+    direct = np.zeros((channels, PARAMETERS))
+    for c in range(channels):
+        for g in range(regions):
+            strong = force * scale[c, g]
+            for t in range(weeks):
+                adjoint[c, g, t] = strong * pull[g * weeks + t]
+            pulled[c, g] = dot(adjoint[c, g], data.bent[c, g, 0])
+    for p in range(pairs):
+        i, j = data.pairs[p]
+        for g in range(regions):
+            for t in range(weeks):
+                pulls = force * bonded[p] * pull[g * weeks + t]
+                adjoint[i, g, t] += pulls * data.bent[j, g, 0, t]
+                adjoint[j, g, t] += pulls * data.bent[i, g, 0, t]
+                both[p] += pulls * data.bent[i, g, 0, t] * data.bent[j, g, 0, t]
+    for i in range(data.tests.channel.shape[0]):
+        value += _lift(data, i, told, scale, bonded, pulled, both, direct)
+    for c in range(channels):
+        _of_share(data, grad, c, pulled[c].sum(), by[c, 5])
+        upward[c] -= pulled[c].sum() / means[c, 0]
+        if data.effect[c, 0] == 1:
+            value += _effect_prior(theta, data, grad, c, told[c], by[c], means[c], upward, direct)
+    for p in range(pairs):
+        i, j = data.pairs[p]
+        grad[first - pairs + p] += both[p] * by_kappa[p]
+        for c in (i, j):
+            _of_share(data, grad, c, both[p] * share[c] / (share[i] + share[j]), by[c, 5])
+            upward[c] -= both[p] / means[c, 0]
+    for c in range(channels):
+        _hand_down(data, grad, c, upward[c], means[c], direct[c], by[c])
+    if regions > 1:
+        for c in range(channels):
+            middle = pulled[c].sum() / regions
+            for g in range(regions):
+                off = _deviation(theta, first + 1 + c * regions, regions, g, tau)
+                grad[first + 1 + c * regions + g] += tau * (pulled[c, g] - middle)
+                grad[first] += data.shape[SPREAD, 1] * pulled[c, g] * off
+    return value
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _normal(theta, data, grad, at):
+    """Log likelihood of `residual` with baseline, walk and noise integrated out, and the force on `pull`, which gets S⁻¹ r.
+
+    `at` is the walk's place in θ.
+    """
+    regions, weeks = data.target.shape
+    residual, pull = data.residual, data.pull
     square = 0.0
     for g in range(regions):
         for t in range(weeks):
@@ -261,37 +292,29 @@ def mix_density(theta, data, grad):
             pull[i] = residual[i]
             square += residual[i] * residual[i]
     for b in range(data.basis.shape[0]):
-        part = _dot(data.basis[b], residual)
+        part = dot(data.basis[b], residual)
         square -= part * part
-        for i in range(cells):
+        for i in range(pull.shape[0]):
             pull[i] -= part * data.basis[b, i]
-    total = data.noise[1] + square
-    if not total > 0:
-        return -np.inf
-    value -= 0.5 * data.noise[0] * math.log(total)
-    force = data.noise[0] / total
-    for c in range(channels):
-        for g in range(regions):
-            mine = pull[g * weeks : (g + 1) * weeks]
-            along, by_alpha = _dot(mine, data.bent[0, c, g]), _dot(mine, data.bent[1, c, g])
-            by_k = _dot(mine, data.bent[2, c, g])
-            by_s = _dot(mine, data.bent[3, c, g]) if data.form == 1 else 0.0
-            force_here = force * scale[c, g]
-            pulled[c, g] += force_here * along
-            _pull(data, grad, c, force_here, along, by_alpha, by_k, by_s, told[c], sums[c])
-        if data.effect[c, 0] == 1:
-            value += _effect_prior(theta, data, grad, c, told[c], sums[c])
-    for i in range(data.tests.channel.shape[0]):
-        c = data.tests.channel[i]
-        value += _lift(data, grad, i, c, told[c], sums[c], scale[c], pulled[c])
-    if regions > 1:
-        for c in range(channels):
-            middle = pulled[c].sum() / regions
-            for g in range(regions):
-                off = _deviation(theta, first_z + c * regions, regions, g, tau)
-                grad[first_z + c * regions + g] += tau * (pulled[c, g] - middle)
-                grad[first_z - 1] += data.shape[2, 1] * pulled[c, g] * off
-    return value
+    value, by_walk, by_square = 0.0, 0.0, 0.0
+    if data.swing.shape[0]:
+        variance = math.exp(2 * (data.shape[WALK, 0] + data.shape[WALK, 1] * theta[at]))
+        for b in range(data.swing.shape[0]):
+            ratio = variance * data.swing[b]
+            part, weight = dot(data.wander[b], residual), ratio / (1 + ratio)
+            value -= 0.5 * math.log1p(ratio)
+            square -= weight * part * part
+            by_walk -= weight
+            by_square += weight * (1 - weight) * part * part
+            for i in range(pull.shape[0]):
+                pull[i] -= weight * part * data.wander[b, i]
+    everything = data.noise[1] + square
+    if not everything > 0:
+        return -np.inf, 0.0
+    force = data.noise[0] / everything
+    if data.swing.shape[0]:
+        grad[at] += data.shape[WALK, 1] * (by_walk + force * by_square)
+    return value - 0.5 * data.noise[0] * math.log(everything), force
 
 
 @njit(cache=True, inline="always", error_model="numpy")
@@ -305,118 +328,92 @@ def _deviation(theta, first, regions, g, tau):
     return tau * (theta[first + g] - middle / regions)
 
 
-@njit(cache=True, inline="always", error_model="numpy")
-def _pull(data, grad, c, force, along, by_alpha, by_k, by_s, told, sums):
-    """Add to `grad` what d log p / d media = `force` × (…) pulls at the parameters of channel c."""
-    channels = data.spend.shape[0]
-    blocks = 4 if data.form == 1 else 3
-    grad[c] += force * (by_alpha - along * sums[1] / sums[0]) * told[1]
-    grad[channels + c] += force * (by_k - along * sums[2] / sums[0]) * data.shape[0, 1]
-    if data.form == 1:
-        grad[2 * channels + c] += force * (by_s - along * sums[3] / sums[0]) * data.shape[1, 1]
-    grad[(blocks - 1) * channels + c] += force * along * told[5]
+@njit(cache=True, inline="always")
+def _of_share(data, grad, c, slope, by):
+    """Add to `grad` what the slope by a channel's log share pulls at."""
+    grad[EFFECT * data.spend.shape[0] + c] += slope * by
+    if data.effect[c, 0] == 0:
+        grad[first_walk(data) - 1] += slope * data.shape[SHARES, 1]
 
 
 @njit(cache=True, error_model="numpy")
-def _effect_prior(theta, data, grad, c, told, sums):
+def _hand_down(data, grad, c, upward, means, direct, by):
+    """Add to `grad` what responses of channel c and their mean pull at its parameters."""
+    channels, regions, _ = data.spend.shape
+    bent = data.bent[c]
+    for parameter in range(bent.shape[1] - 1):
+        slope = direct[parameter] + upward * means[1 + parameter]
+        for g in range(regions):
+            slope += dot(data.adjoint[c, g], bent[g, 1 + parameter])
+        block = parameter
+        if parameter == 3:
+            block = data.delay
+        elif parameter == 4:
+            block = data.tail
+        if block >= 0:
+            grad[block * channels + c] += slope * by[parameter]
+
+
+@njit(cache=True, error_model="numpy")
+def _effect_prior(theta, data, grad, c, told, by, means, upward, direct):
     """Log-normal prior on a channel's return, marginal return, coefficient or share; takes the place of the standard normal."""
-    channels = data.spend.shape[0]
-    blocks = 4 if data.form == 1 else 3
-    here = (blocks - 1) * channels + c
+    here = EFFECT * data.spend.shape[0] + c
     _, mean, sd, level, slope, constant = data.effect[c]
-    k, s = told[2], told[3]
-    log_target = told[4] + constant - level * math.log(sums[0])
-    by_k, by_s = -level * sums[2] / sums[0], -level * sums[3] / sums[0]
+    slopes = np.zeros(3)
+    log_target = told[5] + constant - level * math.log(means[0])
     if slope > 0:
-        u = data.usual[c]
-        if data.form == 1:
-            lift = math.log(u / k)
-            power = math.exp(s * lift)
-            log_target += math.log(s) + s * lift - 2 * math.log1p(power) - math.log(u)
-            by_k += -s + 2 * s * power / (1 + power)
-            by_s += 1 + s * lift * (1 - 2 * power / (1 + power))
-        else:
-            y = ATANH_HALF * u / k
-            log_target += math.log(y / u) - 2 * math.log(math.cosh(y))
-            by_k += -1 + 2 * y * math.tanh(y)
+        log_target += log_steepness(data.usual[c], told[1], told[2], told[4], slopes)
     off = (log_target - mean) / sd
-    grad[c] += off / sd * level * sums[1] / sums[0] * told[1]
-    grad[channels + c] -= off / sd * by_k * data.shape[0, 1]
-    if data.form == 1:
-        grad[2 * channels + c] -= off / sd * by_s * data.shape[1, 1]
-    grad[here] += theta[here] - off / sd * told[5]
+    upward[c] += off / sd * level / means[0]
+    direct[c, 1] -= off / sd * slopes[0]
+    direct[c, 2] -= off / sd * slopes[1]
+    direct[c, 4] -= off / sd * slopes[2]
+    grad[here] += theta[here] - off / sd * by[5]
     return 0.5 * theta[here] ** 2 - 0.5 * off * off
 
 
 @njit(cache=True, error_model="numpy")
-def _lift(data, grad, i, c, told, sums, scale, pulled):
+def _lift(data, i, told, scale, bonded, pulled, both, direct):
     """Log likelihood of one test's measurements."""
-    tests = data.tests
+    tests, pairs = data.tests, data.pairs
     regions = data.spend.shape[1]
+    c, stop = tests.channel[i], tests.stop[i]
     first, last = tests.first_row[i], tests.first_row[i + 1]
-    alpha, k, s = told[0], told[2], told[3]
-    parts = np.zeros((last - first, regions, 4))
+    then = room(data.delay >= 0, data.tail >= 0, regions, stop)
+    worth = np.zeros((regions, stop))
+    tests.expected[first:last] = 0.0
     for g in range(regions):
         if tests.size[i, g] == 0:
             continue
-        carried, carried_slope = 0.0, 0.0
-        for t in range(tests.stop[i]):
-            x = tests.other[i, g, t]
-            carried_slope = alpha * carried_slope + carried - x
-            carried = alpha * carried + (1 - alpha) * x
-            if t < tests.start[i]:
-                continue
-            value, by_x, by_k, by_s = 0.0, 0.0, 0.0, 0.0
-            if carried > LEAST:
-                value, by_x, by_k, by_s = _saturation(data.form, carried, k, s)
-            for row in range(last - first):
-                if tests.since[first + row] <= t < tests.until[first + row]:
-                    parts[row, g, 0] += data.bent[0, c, g, t] - value
-                    parts[row, g, 1] += data.bent[1, c, g, t] - by_x * carried_slope
-                    parts[row, g, 2] += data.bent[2, c, g, t] - by_k
-                    parts[row, g, 3] += data.bent[3, c, g, t] - by_s
+        carry(tests.other[i, g, :stop], told[c, 0], told[c, 3], then[g])
+        bend(told[c, 1], told[c, 2], told[c, 4], then[g])
+        worth[g] = scale[c, g]
+        for p in range(pairs.shape[0]):
+            if pairs[p, 0] == c or pairs[p, 1] == c:
+                worth[g] += bonded[p] * data.bent[pairs[p, 0] + pairs[p, 1] - c, g, 0, :stop]
+        for row in range(first, last):
+            for t in range(tests.since[row], tests.until[row]):
+                tests.expected[row] += tests.size[i, g] * worth[g, t] * (data.bent[c, g, 0, t] - then[g, 0, t])
     out = 0.0
-    for row in range(last - first):
-        lift = 0.0
-        for g in range(regions):
-            lift += tests.size[i, g] * scale[g] * parts[row, g, 0]
-        off = (tests.effect[first + row] - lift) / tests.error[first + row]
+    for row in range(first, last):
+        off = (tests.effect[row] - tests.expected[row]) / tests.error[row]
         out -= 0.5 * off * off
         for g in range(regions):
-            if tests.size[i, g] != 0:
-                p = parts[row, g]
-                force = off / tests.error[first + row] * tests.size[i, g] * scale[g]
-                pulled[g] += force * p[0]
-                _pull(data, grad, c, force, p[0], p[1], p[2], p[3], told, sums)
-    return out
-
-
-@njit(cache=True, error_model="numpy")
-def lifts(theta, data, out):
-    """The lift the model expects at θ for every measurement, in revenue, into `out` (rows,)."""
-    channels, regions, weeks = data.spend.shape
-    now = np.empty((channels, regions, weeks))
-    media(theta, data, now)
-    tests = data.tests
-    for i in range(tests.channel.shape[0]):
-        c = tests.channel[i]
-        alpha, _, k, s, _, _ = channel_parameters(theta, c, data)
-        for row in range(tests.first_row[i], tests.first_row[i + 1]):
-            out[row] = 0.0
-        for g in range(regions):
-            if tests.size[i, g] == 0:
+            force = off / tests.error[row] * tests.size[i, g]
+            if force == 0.0:
                 continue
-            top = np.argmax(now[c, g])
-            scale = now[c, g, top] / data.bent[0, c, g, top] if data.bent[0, c, g, top] > 0 else 0.0
-            carried = 0.0
-            for t in range(tests.stop[i]):
-                carried = alpha * carried + (1 - alpha) * tests.other[i, g, t]
-                value = 0.0
-                if carried > LEAST:
-                    value, _, _, _ = _saturation(data.form, carried, k, s)
-                for row in range(tests.first_row[i], tests.first_row[i + 1]):
-                    if tests.since[row] <= t < tests.until[row]:
-                        out[row] += tests.size[i, g] * (now[c, g, t] - scale * value)
+            for t in range(tests.since[row], tests.until[row]):
+                more = data.bent[c, g, 0, t] - then[g, 0, t]
+                data.adjoint[c, g, t] += force * worth[g, t]
+                pulled[c, g] += force * scale[c, g] * more
+                for parameter in range(then.shape[1] - 1):
+                    direct[c, parameter] -= force * worth[g, t] * then[g, 1 + parameter, t]
+                for p in range(pairs.shape[0]):
+                    if pairs[p, 0] == c or pairs[p, 1] == c:
+                        other = pairs[p, 0] + pairs[p, 1] - c
+                        both[p] += force * bonded[p] * data.bent[other, g, 0, t] * more
+                        data.adjoint[other, g, t] += force * bonded[p] * more
+    return out
 
 
 @overload(log_density)

@@ -72,7 +72,7 @@ def read(
     whole = (np.array(values, dtype=np.int64) for values in (channel, start, stop))
     return (
         LiftTests(*whole, np.array(other), np.array(size, dtype=float), counts.astype(np.int64), since.astype(np.int64),
-                  to.astype(np.int64), effect.astype(float), error.astype(float)),
+                  to.astype(np.int64), effect.astype(float), error.astype(float), np.empty(len(effect))),
         names,
         notes,
     )  # fmt: skip

@@ -27,7 +27,6 @@ from liftwise.core.uncertainty import Floats, spawn
 DEPTH = 10  # doublings
 DIVERGED = 1000.0  # loss of energy
 SCOUTS = 200  # draws that the first idea of the covariance counts as
-TARGET = 0.8  # acceptance aimed at
 
 
 class Chains(NamedTuple):
@@ -45,19 +44,21 @@ def log_density(theta: Any, data: Any, grad: Any) -> float:
 
 
 def sample(
-    data: Any, centre: Floats, root: Floats, *, seed: int, chains: int = 4, draws: int = 1000, tune: int = 300, threads: int = 1
-) -> Chains:
+    data: Any, centre: Floats, root: Floats, *, seed: int, chains: int = 4, draws: int = 1000, tune: int = 300, threads: int = 1,
+    target: float = 0.8,
+) -> Chains:  # fmt: skip
     """Draws from the density of `data`, started around `centre` with spread `root` (lower triangular, dimensions × dimensions).
 
     With several chains, the first two thirds of `tune` are scouts: what all chains saw there, and `root` where they saw little,
     whitens what follows; nothing drawn before is kept. Chains do not depend on `threads`: each has its own stream of random
-    numbers, and data that own a workspace are asked for a copy (`data.alone()`).
+    numbers, and data that own a workspace are asked for a copy (`data.alone()`). `target` is the acceptance aimed at: nearer to 1,
+    smaller steps.
     """
 
     def run(stage: str, draws: int, tune: int) -> tuple[Any, ...]:
         def one(chain: int) -> tuple[Floats, int, int, float]:
             mine = data.alone() if hasattr(data, "alone") else data
-            return _chain(mine, centre, np.ascontiguousarray(root), spawn(seed, f"nuts.{stage}.{chain}"), draws, tune)
+            return _chain(mine, centre, np.ascontiguousarray(root), spawn(seed, f"nuts.{stage}.{chain}"), draws, tune, target)
 
         with ThreadPoolExecutor(threads) as pool:
             return tuple(zip(*pool.map(one, range(chains)), strict=True))
@@ -200,7 +201,7 @@ def _draw(z, grad, value, step, scale, data, centre, root, rng, room, ends):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _chain(data, centre, root, rng, draws, tune):
+def _chain(data, centre, root, rng, draws, tune, target):
     """One chain: (draws × dimensions), divergences after tuning, gradients, step."""
     n = centre.shape[0]
     z, grad, scale = np.empty(n), np.empty(n), np.ones(n)
@@ -224,7 +225,7 @@ def _chain(data, centre, root, rng, draws, tune):
         gradients += count
         if draw < tune:
             seen += 1
-            lowest += (TARGET - accepted - lowest) / (seen + 10)
+            lowest += (target - accepted - lowest) / (seen + 10)
             log_step = middle - np.sqrt(seen) / 0.05 * lowest
             weight = seen**-0.75
             mean_step = weight * log_step + (1 - weight) * mean_step
