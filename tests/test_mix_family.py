@@ -114,10 +114,10 @@ def test_the_same_seed_gives_the_same_answer(world: MixWorld) -> None:
 
 def test_slopes_are_differences() -> None:
     data = Data.of(Design.of(mix_world(3).weekly(), 26), 52.18)
-    theta, pairs = spawn(1, "theta").normal(size=26), ((4, 3), (2, 0))
+    theta, pairs = spawn(1, "theta").normal(size=28), ((4, 3), (2, 0))
     slopes = _media_slopes(theta, data, pairs)
-    for at in (0, 7, 14, 21, 24, 25):
-        step = 1e-4 * np.eye(26)[at]
+    for at in (0, 7, 14, 21, 24, 25, 26, 27):
+        step = 1e-4 * np.eye(28)[at]
         two_sided = (media_of(curves_of(theta + step, 6, pairs), data) - media_of(curves_of(theta - step, 6, pairs), data)) / 2e-4
         np.testing.assert_allclose(slopes[:, at], two_sided, rtol=2e-3, atol=1e-5)
 

@@ -21,7 +21,7 @@ class ResidualMix(Member):
     name = "residual"
 
     def __init__(
-        self, *, structure: Member | None = None, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 24, per_year: float = 52.18
+        self, *, structure: Member | None = None, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 200, per_year: float = 52.18
     ) -> None:  # fmt: skip
         super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
         self.structure = structure or StructuralMix(seed=seed, folds=folds, draws=draws)

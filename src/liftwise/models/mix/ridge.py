@@ -10,7 +10,7 @@ Intervals: moving-block bootstrap of the residuals over the transforms that did 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from liftwise.models.mix.hill_curves import HillCurves, carry
 RETENTIONS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85)
 HALVES = (0.5, 1.0, 2.0, 6.0)  # in usual spend; 6 is nearly a straight line
 SHAPES = (1.0, 2.0)
+STRAIGHT = 100.0  # half-saturation at which a curve is a line, in usual spend
 PENALTIES = (0.003, 0.03, 0.3, 3.0)
 GRID = tuple((a, k, s) for a in RETENTIONS for k in HALVES for s in SHAPES)
 Choice = tuple[int, ...]  # index into GRID for each channel
@@ -49,13 +50,14 @@ class RidgeMix(Member):
 
     name = "ridge"
     shared = True
+    grid: ClassVar[tuple[tuple[float, float, float], ...]] = GRID  # carry-over, half-saturation, shape
 
     def __init__(self, *, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 100, per_year: float = 52.18) -> None:
         super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
 
     @property
     def choice_(self) -> Choice:
-        """Index into `GRID` for each channel."""
+        """Index into `grid` for each channel."""
         return self.learned_.tuning[0][0]
 
     @property
@@ -79,12 +81,12 @@ class RidgeMix(Member):
         return self._named(2)
 
     def _named(self, which: int) -> dict[str, float]:
-        return {name: GRID[k][which] for name, k in zip(self.design_.channels, self.choice_, strict=True)}
+        return {name: self.grid[k][which] for name, k in zip(self.design_.channels, self.choice_, strict=True)}
 
     # -- tuning ----------------------------------------------------------------------------------------------------
 
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
-        media, until = transformed(data.spend), int(data.period[train].max()) + 1
+        media, until = transformed(data.spend, self.grid), int(data.period[train].max()) + 1
         spans = origins(until, self.folds)
         folds = [_fold(data, media, train & (data.period < start), train & (data.period >= start) & (data.period < stop))
                  for start, stop in spans if (train & (data.period < start)).sum() > data.base.shape[1] + 2]  # fmt: skip
@@ -97,22 +99,26 @@ class RidgeMix(Member):
         rng = spawn(self.seed, "mix.search")
         seen: dict[tuple[Choice, float], float] = {}
 
-        def error(choice: Choice, penalty: float) -> float:
-            key = (choice, penalty)
-            if key not in seen:
-                seen[key] = sum(_error(fold, _columns(choice), penalty) for fold in folds)
-            return seen[key]
+        def best(options: list[Choice], penalties: tuple[float, ...]) -> tuple[Choice, float]:
+            """The first of the pairs with the smallest error."""
+            for penalty in penalties:
+                new = [option for option in options if (option, penalty) not in seen]
+                if new:
+                    columns = np.arange(channels) * len(self.grid) + np.array(new)
+                    lost = np.sum([_errors(fold, columns, penalty) for fold in folds], axis=0)
+                    seen.update({(option, penalty): float(value) for option, value in zip(new, lost, strict=True)})
+            return min(((option, penalty) for option in options for penalty in penalties), key=seen.__getitem__)
 
-        middle = GRID.index((0.3, 1.0, 1.0))
-        starts = [(middle,) * channels, tuple(rng.integers(0, len(GRID), channels).tolist())]
+        middle = self.grid.index(min(self.grid, key=lambda form: abs(form[0] - 0.3) + abs(form[1] - 1.0) + abs(form[2] - 1.0)))
+        starts = [(middle,) * channels, tuple(rng.integers(0, len(self.grid), channels).tolist())]
         for start in starts:
             choice, penalty = start, PENALTIES[1]
             for _ in range(3):
                 before = (choice, penalty)
                 for channel in rng.permutation(channels):
-                    options = [(*choice[:channel], option, *choice[channel + 1 :]) for option in range(len(GRID))]
-                    choice = min(options, key=lambda option: error(option, penalty))
-                penalty = min(PENALTIES, key=lambda option: error(choice, option))
+                    options = [(*choice[:channel], option, *choice[channel + 1 :]) for option in range(len(self.grid))]
+                    choice, _ = best(options, (penalty,))
+                choice, penalty = best([choice], PENALTIES)
                 if (choice, penalty) == before:
                     break
         return sorted((value, choice, penalty) for (choice, penalty), value in seen.items())
@@ -125,7 +131,7 @@ class RidgeMix(Member):
     def _fitted(self, data: Data, train: np.ndarray, pool: list[Any], chosen: tuple[Choice, float]) -> Learned:
         """Coefficients of media (≥ 0) and of the baseline for one choice of transforms."""
         choice, penalty = chosen
-        grid = np.array([GRID[k] for k in choice]).T
+        grid = np.array([self.grid[k] for k in choice]).T
         columns = np.stack([hill(carry(x, a), k, s).ravel() for x, (a, k, s) in zip(data.spend, grid.T, strict=True)], axis=1)
         cleared, solve = data.cleared(train, np.column_stack([columns, data.y]))
         x, y = cleared[train, :-1], cleared[train, -1]
@@ -138,12 +144,19 @@ class RidgeMix(Member):
                 for drawn in self._resampled(data, train, learned, rng)]  # fmt: skip
 
 
-def transformed(spend: Floats) -> Floats:
-    """Every channel with every transform of `GRID`, (rows, channels · grid)."""
+class AdstockMix(RidgeMix):
+    """Ridge on carried spend, without saturation: the usual yardstick. See `RidgeMix`."""
+
+    name = "adstock"
+    grid = tuple((a, STRAIGHT, 1.0) for a in RETENTIONS)
+
+
+def transformed(spend: Floats, grid: tuple[tuple[float, float, float], ...]) -> Floats:
+    """Every channel with every transform of `grid`, (rows, channels · grid)."""
     columns: list[Floats] = []
     for series in spend:
-        carried = {a: carry(series, a) for a in RETENTIONS}
-        columns += [hill(carried[a], k, s).ravel() for a, k, s in GRID]
+        carried = {a: carry(series, a) for a in {form[0] for form in grid}}
+        columns += [hill(carried[a], k, s).ravel() for a, k, s in grid]
     return np.column_stack(columns)
 
 
@@ -154,11 +167,18 @@ def _fold(data: Data, media: Floats, train: np.ndarray, test: np.ndarray) -> Fol
     return Fold(x.T @ x, x.T @ y, u.T @ u, u.T @ v, float(v @ v))
 
 
-def _columns(choice: Choice) -> np.ndarray:
-    return np.arange(len(choice)) * len(GRID) + np.asarray(choice)
+def _errors(fold: Fold, columns: np.ndarray, penalty: float) -> Floats:
+    """Squared error after the origin of each row of `columns` (options, channels), all options at once; see `family.nonnegative`."""
+    from scipy.optimize import nnls
 
-
-def _error(fold: Fold, columns: np.ndarray, penalty: float) -> float:
-    pick = np.ix_(columns, columns)
-    beta = nonnegative(fold.gram[pick], fold.cross[columns], penalty)
-    return fold.test_square - 2 * float(beta @ fold.test_cross[columns]) + float(beta @ fold.test_gram[pick] @ beta)
+    pick = columns[:, :, None], columns[:, None, :]
+    gram, channels = fold.gram[pick], np.arange(columns.shape[1])
+    gram[:, channels, channels] = gram[:, channels, channels] * (1 + penalty) + 1e-9
+    root = np.linalg.cholesky(gram)
+    right = np.linalg.solve(root, fold.cross[columns][:, :, None])
+    up = root.transpose(0, 2, 1)
+    beta = np.linalg.solve(up, right)[:, :, 0]
+    for below in np.flatnonzero((beta < 0).any(axis=1)):
+        beta[below] = nnls(up[below], right[below, :, 0])[0]
+    quadratic = np.einsum("ni,nij,nj->n", beta, fold.test_gram[pick], beta)
+    return fold.test_square - 2 * (beta * fold.test_cross[columns]).sum(axis=1) + quadratic

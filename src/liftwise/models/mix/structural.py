@@ -1,7 +1,8 @@
 """Structural mix: continuous carry-over and saturation, synergy of channel pairs, and a baseline that may wander, at the posterior's top.
 
-Non-linear least squares with priors (α ~ logit-normal round 0.35, half-saturation log-normal round usual spend, shape log-normal round 1,
-channel's share of revenue half-normal of 10 %), the linear baseline integrated out under errors that are noise plus a random walk
+Non-linear least squares with priors (α ~ logit-normal round 0.35, half-saturation log-normal round usual spend, shape log-normal round 1).
+Channels' shares of revenue are pooled: normal round a common one and never below none; both that one and how far channels differ are learned, so
+where the weeks say little of a channel it is taken to be like the others. The linear baseline integrated out under errors that are noise plus a random walk
 (Harvey 1989, local level); the walk's share is chosen by marginal likelihood. Pairs enter only where they pay for themselves (BIC).
 Intervals: normal approximation at the top (Laplace), so they are a preview of what a full posterior says.
 """
@@ -20,8 +21,10 @@ from liftwise.models.mix.family import Curves, Data, Learned, Member
 from liftwise.models.mix.hill_curves import HillCurves, carry
 
 WALKS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)  # variance of the level's step, noise being 1
-SHARE = 0.10  # a channel's share of revenue, one standard deviation
-BOND = 0.05  # a pair's
+SHARE, WIDE = 0.04, 0.8  # a channel's share of revenue, in common: median, sd of its log
+APART, WIDELY = 0.5, 0.5  # sd of channels' shares about it, as a part of it: median, sd of its log
+BOND = 0.5  # a pair's, in the common share
+COMMON = 2  # parameters that all channels share
 STEPS, ENOUGH = 30, 0.2  # of the search; −2 log posterior need not be known better
 Pairs = tuple[tuple[int, int], ...]
 Moves = Callable[[Floats], Floats]
@@ -43,9 +46,12 @@ class StructuralMix(Member):
     name = "structural"
     shared = True
 
+    def __init__(self, *, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 200, per_year: float = 52.18) -> None:
+        super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
+
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
         channels = len(data.spend)
-        tuning = Tuning((), 0.03, 0.03**2, np.zeros(4 * channels))
+        tuning = Tuning((), 0.03, 0.03**2, np.zeros(4 * channels + COMMON))
         for _ in range(2):
             tuning = self._tuned(data, train, self._top(data, train, tuning)[0])
         best, score = self._top(data, train, tuning)
@@ -155,13 +161,15 @@ def climb(residuals: Moves, slopes: Moves, theta: Floats) -> tuple[Floats, float
 
 
 def curves_of(theta: Floats, channels: int, pairs: Pairs) -> HillCurves:
-    """θ, standard normal a priori, as curves."""
+    """θ, standard normal a priori, as curves: carry-over, half, shape and share of each channel, the `COMMON` ones, a bond for each pair."""
     a, k, s, b = theta[: 4 * channels].reshape(4, channels)
+    level, apart = theta[4 * channels : 4 * channels + COMMON]
     retention = np.minimum(1 / (1 + np.exp(0.6 - 1.2 * a)), 0.97)
-    half, shape = np.exp(0.2 + 0.8 * k), np.exp(0.2 + 0.35 * s)
+    half, shape = np.exp(0.2 + 0.4 * k), np.exp(0.2 + 0.35 * s)
     usual = 1 / (1 + half**shape)
-    beta = SHARE * _positive(b) / usual
-    bonds = BOND * _positive(theta[4 * channels :])
+    share = SHARE * np.exp(WIDE * level)
+    beta = share * _positive(1 + APART * np.exp(WIDELY * apart) * b, 4.0) / usual
+    bonds = BOND * share * _positive(theta[4 * channels + COMMON :])
     return HillCurves(retention, half, shape, beta,
                       tuple((i, j, float(bond / (usual[i] * usual[j]))) for (i, j), bond in zip(pairs, bonds, strict=True)))  # fmt: skip
 
@@ -178,13 +186,13 @@ def walk_covariance(walk: float, weeks: int) -> Floats:
     return np.eye(weeks) + walk * np.minimum(clock[:, None], clock[None, :])
 
 
-def _positive(x: Floats) -> Floats:
-    """Softplus, near |N(0, 1)| for standard normal x."""
-    return np.logaddexp(0.0, 2.5 * x) / 2.5
+def _positive(x: Floats, sharp: float = 2.5) -> Floats:
+    """Softplus: x where it is well above 0, else nearly none; for standard normal x near |N(0, 1)|."""
+    return np.logaddexp(0.0, sharp * x) / sharp
 
 
 def _media_slopes(theta: Floats, data: Data, pairs: Pairs) -> Floats:
-    """Slopes of media by θ, (rows, θ): a parameter of a channel moves only that channel and its pairs."""
+    """Slopes of media by θ, (rows, θ): a channel's own parameter moves only that channel and its pairs, the others no curve's form."""
     channels, step = len(data.spend), 1e-5
     here = curves_of(theta, channels, pairs)
     bent = here.saturated(here.carried(data.spend)).reshape(channels, -1)
@@ -200,6 +208,8 @@ def _media_slopes(theta: Floats, data: Data, pairs: Pairs) -> Floats:
                 after = bent.copy()
                 after[c] = hill(carried, float(there.half[c]), float(there.shape[c])).ravel()
             out[:, at] = there.beta[c] * after[c] - here.beta[c] * bent[c]
+        else:
+            out[:, at] = (there.beta - here.beta) @ bent
         for (i, j, new), (_, _, old) in zip(there.pairs, here.pairs, strict=True):
             out[:, at] += new * after[i] * after[j] - old * bent[i] * bent[j]
     return out / step
