@@ -32,5 +32,5 @@ clean: ## remove the environment, the demo and the benches' environments
 .venv/.ok: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet $(PIPARGS) -c constraints.txt torch
-	$(PY) -m pip install --quiet $(PIPARGS) -c constraints.txt -e '.[server,dev]'
+	$(PY) -m pip install --quiet $(PIPARGS) -c constraints.txt -e '.[server,general,dev]'
 	@touch $@

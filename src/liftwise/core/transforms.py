@@ -1,13 +1,23 @@
 """Carry-over, saturation and season: how media act over time, and what a year looks like.
 
-Time runs along the last axis everywhere.
+Time runs along the last axis everywhere. Saturations take arrays of any library that follows the array API standard.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from liftwise.core.uncertainty import Floats
+
+LEAST = 1e-30  # spend below this is none
+
+
+def namespace(*values: Any) -> Any:
+    """The array library that `values` are of: NumPy, unless one of them belongs to another."""
+    spaces = [value.__array_namespace__() for value in values if hasattr(value, "__array_namespace__")]
+    return next((space for space in spaces if space is not np), np)
 
 
 def adstock(spend: Floats, retention: float) -> Floats:
@@ -46,25 +56,28 @@ def lag_weights(retention: float, lags: int) -> Floats:
     return (1 - retention) * np.power(float(retention), np.arange(lags, dtype=np.float64))
 
 
-def hill(x: Floats, half: float, shape: float = 1.0) -> Floats:
+def hill(x: Any, half: Any, shape: Any = 1.0) -> Any:
     """Saturation from 0 to 1: half of it at `half`; S-shaped when `shape` is above 1 (Hill 1910).
 
     >>> hill(np.array([0.0, 2.0, 1e9]), half=2.0).round(3).tolist()
     [0.0, 0.5, 1.0]
     """
-    powered = np.power(np.maximum(x, 0.0), shape)
+    xp = namespace(x, half, shape)
+    # nothing is set apart before the power is taken, so that its slope is finite there too
+    powered = xp.where(x > LEAST, xp.pow(xp.where(x > LEAST, x, 1.0), shape), 0.0)
     return powered / (powered + half**shape)
 
 
-def inverse_hill(y: Floats, half: float, shape: float = 1.0) -> Floats:
+def inverse_hill(y: Any, half: Any, shape: Any = 1.0) -> Any:
     """The x at which `hill` is y, 0 ≤ y < 1."""
-    return half * np.power(y / (1 - y), 1 / shape)
+    return half * namespace(y, half, shape).pow(y / (1 - y), 1 / shape)
 
 
-def hill_slope(x: Floats, half: float, shape: float = 1.0) -> Floats:
+def hill_slope(x: Any, half: Any, shape: Any = 1.0) -> Any:
     """Derivative of `hill`."""
-    safe = np.maximum(x, 1e-12)
-    powered = np.power(safe / half, shape)
+    xp = namespace(x, half, shape)
+    safe = xp.where(x > 1e-12, x, 1e-12)
+    powered = xp.pow(safe / half, shape)
     return shape * powered / (safe * (1 + powered) ** 2)
 
 
