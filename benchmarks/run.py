@@ -79,6 +79,7 @@ def _versions() -> list[str]:
         import_module("bench_placebos").PYSYNCON,
         import_module("bench_markov").PEER,
         import_module("bench_mix").PEER,
+        import_module("bench_mix").MERIDIAN,
     )
     ours = ", ".join(f"{name} {version(name)}" for name in OURS)
     threads = os.environ["OMP_NUM_THREADS"]

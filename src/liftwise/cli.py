@@ -171,12 +171,14 @@ def measure(
         answer = lift_of(ws, campaign) if campaign is not None else None
         regions = parts_of(ws, campaign).to_frame(ws.settings.measure.level) if campaign is not None and parts else None
         results, evidence = ws.warehouse.table("lift_results"), ws.warehouse.table("evidence")
-        channels = ws.warehouse.table("channel_credits")
+        channels, mix = ws.warehouse.table("channel_credits"), _mix_tables(ws)
+        currency = ws.settings.currency
     if answer is not None and regions is not None:
         answer = {**answer, "parts": _records(regions)}
     if as_json:
+        tables = {"lift": results, "evidence": evidence, **mix}
         _print_json(
-            answer if answer is not None else {**flow.as_dict(), "lift": _records(results), "evidence": _records(evidence)}
+            answer if answer is not None else {**flow.as_dict(), **{name: _records(table) for name, table in tables.items()}}
         )
         return
     if answer is not None:
@@ -193,11 +195,11 @@ def measure(
     if not results.empty and what in (None, "lift"):
         _table(results[["test_id", "method", "effect", "low", "high", "p_value"]].round(3), "Lift of campaigns")
     if what in (None, "mix") and flow.metrics("mix"):
-        told = flow.metrics("mix")
-        _say(f"Mix: {told['why']} On the last weeks, which took no part in the choice, it was {told['rmse_pct']:.1f} % off.")
-        for name, line in told.items():
-            if name.startswith(("data", "not fitted")):
-                _say(f"  {name}: {line}")
+        from liftwise.outputs.reports import mix_table, mix_words
+
+        _table(mix_table(mix["mix_roi"]), f"Marketing mix ({currency})")
+        for line in mix_words(flow.metrics("mix"), mix["mix_roi"]):
+            _say(line)
     _left_out(flow)
 
 
@@ -234,6 +236,36 @@ def plan(
     _table(shown.round(1), f"{made.plan_id}: the first {len(shown)} of {len(chosen.assignments)} posts")
     _say(made.summary())
     _left_out(made.flow)
+
+
+@app.command("what-if")
+def what_if(
+    changes: Annotated[list[str], typer.Argument(help="CHANNEL=FACTOR, as often as wanted; 2 is double, 0 is nothing.")],
+    workspace: Where = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """What the last mix says revenue would have been, had channels got more or less money over the weeks it knows.
+
+    Example: `liftwise what-if paid_social=2 search=0.8`
+    """
+    from liftwise.flows.mix import what_if as run
+
+    factors: dict[str, float] = {}
+    for word in changes:
+        channel, _, factor = word.partition("=")
+        try:
+            factors[channel.strip()] = float(factor)
+        except ValueError:
+            raise typer.BadParameter(f"{word!r} is not CHANNEL=FACTOR, such as search=0.8") from None
+    with _opened(workspace, "read") as ws:
+        found, last = run(ws, factors)
+    if as_json:
+        _print_json({"model": last.model, "until": last.until, "periods": found.periods, "summary": found.summary(),
+                     "changes": _records(found.to_frame())})  # fmt: skip
+        return
+    told = found.moved.assign(beyond=found.moved["beyond"].map("{:.0%}".format)).drop(columns="extrapolated")
+    _table(told.round({"spend": 0, "change": 0, "low": 0, "high": 0}), f"What if ({last.model}, to {last.until.date()})")
+    _say(found.summary())
 
 
 @app.command("design-test")
@@ -481,6 +513,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return str(value.date())
     return "" if value is None or value is pd.NA else f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def _mix_tables(ws: Workspace) -> dict[str, pd.DataFrame]:
+    """What a reader of the mix wants beside its metrics."""
+    return {name: ws.warehouse.table(name) for name in ("mix_roi", "mix_changes")}
 
 
 def _left_out(flow: Flow) -> None:

@@ -234,6 +234,30 @@ MODELS = (
     Table("carryover", "Share of an effect that falls in each later period, by draw.", "models.mix", (
         need("model"), need("channel"), need("draw", "count"), need("lag", "count", "periods"), need("weight", "share"),
     ), ("model", "channel", "draw", "lag")),
+    Table("mix_roi", "What each channel returned, returns now, and where its curve and its carry-over stand.", "models.mix", (
+        need("model"), need("channel"), cost("spend", required=True, note="over all weeks"),
+        need("revenue", "money", "currency", note="own effect over all weeks"), need("roi", "number", "revenue per 1 spent"),
+        may("low", "number"), may("high", "number"), need("marginal_roi", "number", "revenue per next 1 at recent spend"),
+        cost("recent", required=True, note="a week, over the last year"), may("half_saturation", "money", "currency", low=0),
+        may("saturation", "money", "currency", low=0, note="a week's spend that gives 90 % of the most"),
+        may("extrapolated", "flag", note="saturation lies above all spend seen"), may("half_life", "number", "periods", low=0),
+    ), ("model", "channel")),
+    Table("mix_forecasts", "Weeks a mix had not seen when it foretold them.", "models.mix", (
+        need("model"), need("week", "week"), need("part", choices="origin holdout"), need("actual", "money", "currency"),
+        need("predicted", "money", "currency"), may("low", "money", "currency"), may("high", "money", "currency"),
+    ), ("model", "week", "part")),
+    Table("partial_dependence", "Revenue over all weeks had one channel got a multiple of its spend, the others as they were.", "models.mix", (
+        need("model"), need("channel"), need("factor", "number"), cost("spend", required=True), need("revenue", "money", "currency"),
+        need("change", "money", "currency"), may("low", "money", "currency"), may("high", "money", "currency"),
+        may("beyond", "share", "of weeks beyond all spend seen"),
+    ), ("model", "channel", "factor")),
+    Table("mix_changes", "What changed since the last fit and why; amounts of a channel sum to now − before (null counts as 0).", "flows.measure", (
+        need("channel"), may("before", "number", "revenue per 1 spent"), may("now", "number", "revenue per 1 spent"),
+        need("part", choices="history software settings weeks model tests"), need("amount", "number"),
+    ), ("channel", "part")),
+    Table("mix_facts", "What the last fit was of, for comparing the next with it.", "flows.measure", (
+        need("name", "id"), need("value", note="JSON"),
+    ), ("name",)),
     Table("fits", "How well each candidate model did, and which was chosen.", "flows.measure", (
         need("family"), need("model"), need("metric"), need("value", "number"), need("chosen", "flag"),
     ), ("family", "model", "metric")),

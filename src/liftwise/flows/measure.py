@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from liftwise.core.errors import InputError
-from liftwise.flows import lift
+from liftwise.flows import lift, mix
 from liftwise.flows.outline import Flow
 from liftwise.store.workspace import Workspace
 
@@ -40,10 +40,7 @@ def measure(ws: Workspace, only: str | None = None, *, again: bool = False, mode
             writes=["components"], parameters={"seed": ws.settings.seed},
         )  # fmt: skip
     if only in (None, "mix"):
-        flow.step(
-            "mix", lambda: _mix(ws, model), needs=["weekly", "spend"], writes=["contributions", "responses", "carryover", "fits"],
-            parameters={"holdout": told.holdout, "seed": ws.settings.seed, "model": model or ""},
-        )  # fmt: skip
+        mix.step(flow, ws, model)
     return flow
 
 
@@ -62,22 +59,3 @@ def _attribution(ws: Workspace) -> dict[str, Any]:
     ws.warehouse.write("credits", pd.concat(credits, ignore_index=True))
     ws.warehouse.write("channel_credits", pd.concat(channels, ignore_index=True))
     return {"methods": len(members), "journeys": int(journeys["journey_id"].nunique())}
-
-
-def _mix(ws: Workspace, model: str | None) -> dict[str, Any]:
-    from liftwise.models.mix import adequacy, choose, members
-
-    told = {"holdout": ws.settings.measure.holdout, "per_year": ws.settings.grid.per_year}
-    weekly, tests = ws.warehouse.table("weekly"), ws.warehouse.table("lift_tests")
-    found = adequacy(weekly, **told)
-    candidates = members(weekly, also=model, seed=ws.settings.seed, **told)
-    made = choose(candidates, weekly, None if tests.empty else tests, heard=lambda done, name: ws.progress("mix", done, name))
-    shown = made.chosen if model is None else made.member(model)
-    ws.warehouse.write("contributions", shown.contributions())
-    ws.warehouse.write("responses", shown.responses())
-    ws.warehouse.write("carryover", shown.carryover())
-    ws.warehouse.write("fits", made.to_frame().assign(chosen=lambda table: table["model"] == shown.name))
-    scores = {str(name): float(value) for name, value in shown.scores_.items()}
-    doubts = {f"data {k}": line for k, line in enumerate(found.findings, 1)}
-    failed = {f"not fitted, {name}": reason for name, reason in made.failed.items()}
-    return {"model": shown.name, "why": made.why, **scores, **doubts, **failed}

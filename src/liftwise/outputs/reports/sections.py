@@ -10,6 +10,7 @@ import pandas as pd
 
 from liftwise.flows.lift import MAIN
 from liftwise.flows.overlaps import joint_result
+from liftwise.outputs.reports import mix as of_mix
 from liftwise.outputs.reports.words import between, lift_sentence, listing, short
 from liftwise.store.workspace import Workspace
 
@@ -149,39 +150,10 @@ def channels(ws: Workspace) -> Section | None:
 
 
 def mix(ws: Workspace) -> Section | None:
-    """What each channel contributes, week by week, and how revenue responds to money."""
-    parts = ws.warehouse.table("contributions")
-    if parts.empty:
+    """What each channel brings and would bring, how surely, and what to doubt."""
+    if ws.warehouse.table("mix_roi").empty:
         return None
-    import plotly.graph_objects as go
-
-    parts = parts.assign(group=parts["channel"].where(parts["part"].isin(["immediate", "carried", "synergy"]), parts["part"]))
-    wide = parts.pivot_table(index="week", columns="group", values="contribution", aggfunc="sum", fill_value=0)
-    media = [name for name in wide.sum().sort_values(ascending=False).index if name not in ("baseline", "outside")]
-    figure = go.Figure()
-    for k, name in enumerate(media):
-        figure.add_scatter(
-            x=wide.index, y=wide[name], name=name, stackgroup="media", mode="none", fillcolor=PALETTE[k % len(PALETTE)]
-        )
-    total = wide[media].sum()
-    fits = ws.warehouse.table("fits").query("chosen").set_index("metric")["value"]
-    error = f" On weeks it had not seen, its error was {fits['rmse_pct']:.1f} % of a mean week." if "rmse_pct" in fits else ""
-    sentence = f"{total.index[0]} adds the most ({short(total.iloc[0], ws.settings.currency)} over all weeks)." + error
-    return Section("mix", "Marketing mix", sentence, (_styled(figure, "Revenue caused by channel and week"), _curves(ws)))
-
-
-def _curves(ws: Workspace) -> go.Figure:
-    import plotly.graph_objects as go
-
-    responses = ws.warehouse.table("responses")
-    bands = responses.groupby(["channel", "spend"])["revenue"].quantile([0.05, 0.5, 0.95]).unstack()
-    figure = go.Figure()
-    for k, (channel, band) in enumerate(bands.groupby(level="channel")):
-        x, colour = band.index.get_level_values("spend"), PALETTE[k % len(PALETTE)]
-        figure.add_scatter(x=[*x, *x[::-1]], y=[*band[0.95], *band[0.05][::-1]], fill="toself", fillcolor=colour, opacity=0.15,
-                           line_width=0, hoverinfo="skip", showlegend=False, legendgroup=channel)  # fmt: skip
-        figure.add_scatter(x=x, y=band[0.5], name=str(channel), line_color=colour, legendgroup=channel)
-    return _styled(figure, "Weekly revenue from a channel by its weekly spend, with 90 % bands")
+    return Section("mix", "Marketing mix", of_mix.sentence(ws), of_mix.figures(ws), of_mix.tables(ws), of_mix.cards(ws))
 
 
 def lift(ws: Workspace) -> Section | None:

@@ -1,0 +1,160 @@
+"""Pictures of a mix, made from its tables, so that a report needs no model: contributions, returns, curves, carry-over, what if, hold-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+PALETTE = ("#2f6fde", "#e07a3f", "#3aa17e", "#9b5de5", "#d64562", "#c9a227", "#5c6b7a", "#17a2b8")
+QUIET, LIGHT = "#9aa5b1", "#e4e8ee"
+MEDIA = ("immediate", "carried", "synergy")
+
+
+def colours(channels: Iterable[str]) -> dict[str, str]:
+    """One colour a channel, the same in every picture."""
+    return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(sorted(set(channels)))}
+
+
+def over_time(contributions: pd.DataFrame) -> go.Figure:
+    """Baseline, outside effects and channels, stacked, week by week (table `contributions`)."""
+    group = contributions["channel"].where(contributions["part"].isin(MEDIA), "baseline and outside")
+    wide = contributions.assign(group=group).pivot_table(
+        index="week", columns="group", values="contribution", aggfunc="sum", fill_value=0.0
+    )
+    media = wide.drop(columns="baseline and outside").sum().sort_values(ascending=False).index
+    figure, colour = _figure("Revenue by week: without media, and what each channel adds"), colours(media)
+    for name in ["baseline and outside", *media]:
+        figure.add_scatter(x=wide.index, y=wide[name], name=name, stackgroup="all", mode="lines", line={"width": 0},
+                           fillcolor=colour.get(name, LIGHT), hovertemplate="%{y:,.0f}")  # fmt: skip
+    return figure.update_layout(hovermode="x unified")
+
+
+def returns(mix_roi: pd.DataFrame) -> go.Figure:
+    """Revenue back for each 1 spent, with its interval, and for the next 1 (table `mix_roi`)."""
+    told = mix_roi.sort_values("roi")
+    figure = _figure("Revenue for each 1 spent: so far (90 % interval), and the next 1")
+    figure.add_vline(x=1.0, line={"width": 1, "dash": "dot", "color": QUIET})
+    _whiskers(figure, told["channel"], told["roi"], told["low"], told["high"], "so far")
+    figure.add_scatter(x=told["marginal_roi"], y=told["channel"], mode="markers", name="the next 1, at today's spend",
+                       marker={"symbol": "diamond", "size": 10, "color": PALETTE[1]})  # fmt: skip
+    return figure.update_xaxes(rangemode="tozero")
+
+
+def bars(names: pd.Series, values: pd.Series, low: pd.Series, high: pd.Series, title: str) -> go.Figure:
+    """Values with intervals, one line a name."""
+    return _whiskers(_figure(title), names, values, low, high, "").update_yaxes(autorange="reversed")
+
+
+def curves(responses: pd.DataFrame, today: pd.DataFrame) -> go.Figure:
+    """A panel a channel: weekly revenue by weekly spend with a 90 % band, and today's point (tables `responses`, `mix_roi`)."""
+    from plotly.subplots import make_subplots
+
+    bands = responses.groupby(["channel", "spend"])["revenue"].quantile([0.05, 0.5, 0.95]).unstack()
+    names, recent = sorted(responses["channel"].unique()), today.set_index("channel")["recent"]
+    rows = -(-len(names) // 4)
+    figure = make_subplots(
+        rows=rows, cols=min(4, len(names)), subplot_titles=names, vertical_spacing=0.32 / rows, horizontal_spacing=0.06
+    )
+    for k, name in enumerate(names):
+        place, band, colour = {"row": k // 4 + 1, "col": k % 4 + 1}, bands.loc[name], PALETTE[k % len(PALETTE)]
+        _band(figure, band.index, band[0.05], band[0.95], colour, **place)
+        figure.add_scatter(
+            x=band.index, y=band[0.5], line={"color": colour}, name=name, hovertemplate="%{x:,.0f} → %{y:,.0f}", **place
+        )
+        if name in recent.index:
+            at = float(recent[name])
+            figure.add_scatter(x=[at], y=[float(np.interp(at, band.index, band[0.5]))], mode="markers", name="today",
+                               marker={"size": 9, "color": "#1d2733"}, hovertemplate="today: %{x:,.0f} → %{y:,.0f}", **place)  # fmt: skip
+    figure.update_annotations(font={"size": 12})
+    return _dressed(
+        figure, "Weekly revenue by weekly spend; the dot is today, the band 90 %", showlegend=False, height=100 + 220 * rows
+    )
+
+
+def carry(carryover: pd.DataFrame) -> go.Figure:
+    """Share of an effect that has arrived by each later week (table `carryover`)."""
+    mean = carryover.groupby(["channel", "lag"])["weight"].mean().unstack(level="channel").cumsum()
+    figure, colour = _figure("Share of an effect that has arrived, by weeks after the spend"), colours(mean.columns)
+    for name in mean.columns:
+        figure.add_scatter(
+            x=mean.index, y=mean[name], name=name, line={"color": colour[name], "shape": "spline"}, hovertemplate="%{y:.0%}"
+        )
+    return figure.update_yaxes(tickformat=".0%", range=[0, 1.02]).update_layout(hovermode="x unified")
+
+
+def dependence(partial: pd.DataFrame) -> go.Figure:
+    """Change of revenue had a channel got a multiple of its spend (table `partial_dependence`); dotted beyond all seen."""
+    figure, colour = (
+        _figure("Change of revenue had one channel got a multiple of its spend (90 % bands)"),
+        colours(partial["channel"]),
+    )
+    for name, mine in partial.sort_values("factor").groupby("channel"):
+        _band(figure, mine["factor"], mine["low"], mine["high"], colour[str(name)])
+        figure.add_scatter(x=mine["factor"], y=mine["change"], name=str(name), line={"color": colour[str(name)]},
+                           hovertemplate="%{x:g} times: %{y:,.0f}")  # fmt: skip
+    return figure.update_xaxes(ticksuffix="×")
+
+
+def foretold(forecasts: pd.DataFrame) -> go.Figure:
+    """What was sold and what had been foretold (table `mix_forecasts`)."""
+    figure, told = _figure("Weeks the model had not seen: sold, and foretold"), forecasts.sort_values("week")
+    late = told[told["part"] == "holdout"]
+    _band(figure, late["week"], late["low"], late["high"], PALETTE[0], name="90 %")
+    figure.add_scatter(x=told["week"], y=told["actual"], name="sold", line={"color": "#1d2733", "width": 1.5})
+    for part, name, dash in (("origin", "foretold, earlier origins", "dot"), ("holdout", "foretold, weeks kept aside", "solid")):
+        mine = told[told["part"] == part]
+        figure.add_scatter(x=mine["week"], y=mine["predicted"], name=name, line={"color": PALETTE[0], "dash": dash})
+    return figure.update_layout(hovermode="x unified")
+
+
+def changed(changes: pd.DataFrame) -> go.Figure:
+    """The parts of each channel's change of return (table `mix_changes`)."""
+    from liftwise.models.mix.changes import WORDS
+
+    figure = _figure("Change of revenue for each 1 spent since the last fit")
+    for k, part in enumerate(part for part in WORDS if (changes["part"] == part).any()):
+        mine = changes[changes["part"] == part]
+        figure.add_bar(
+            y=mine["channel"], x=mine["amount"], name=WORDS[part], orientation="h", marker_color=PALETTE[k % len(PALETTE)]
+        )
+    return figure.update_layout(barmode="relative")
+
+
+def _whiskers(figure: go.Figure, names: Any, values: pd.Series, low: pd.Series, high: pd.Series, name: str) -> go.Figure:
+    return figure.add_scatter(
+        x=values, y=names, mode="markers", name=name, marker={"size": 11, "color": PALETTE[0]}, hovertemplate="%{y}: %{x:,.2f}",
+        error_x={"type": "data", "array": high - values, "arrayminus": values - low, "thickness": 2, "width": 5},
+    )  # fmt: skip
+
+
+def _band(
+    figure: go.Figure, x: Sequence[Any] | pd.Index | pd.Series, low: pd.Series, high: pd.Series, colour: str, **place: Any
+) -> None:
+    """An interval as a light area."""
+    at = list(x)
+    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    place = {"showlegend": "name" in place, **place}
+    figure.add_scatter(x=[*at, *at[::-1]], y=[*low, *list(high)[::-1]], fill="toself", fillcolor=f"rgba({red},{green},{blue},0.14)",
+                       line={"width": 0}, mode="lines", hoverinfo="skip", **place)  # fmt: skip
+
+
+def _figure(title: str) -> go.Figure:
+    import plotly.graph_objects as go
+
+    return _dressed(go.Figure(), title)
+
+
+def _dressed(figure: go.Figure, title: str, **layout: Any) -> go.Figure:
+    """In the report's style."""
+    told = {"height": 380, "hovermode": "closest", "legend": {"orientation": "h", "y": -0.18}, **layout}
+    figure.update_layout(title={"text": title, "x": 0, "font": {"size": 15}}, template="plotly_white", margin={"l": 10, "r": 10, "t": 56, "b": 10},
+                         font={"family": "system-ui, sans-serif"}, **told)  # fmt: skip
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return figure
