@@ -1,8 +1,8 @@
-"""How far the contributions a Bayesian mix tells are from the true ones, over generated worlds, beside pymc-marketing and Meridian.
+"""How far the contributions a Bayesian mix tells are from the true ones, over generated worlds, beside pymc-marketing.
 
 ``python recovery_mix.py --seeds 20 --folder results`` writes each world as a csv and each answer beside it, and prints the table from
 all answers that are there. What is on disk is not fitted again, except our own answers with ``--again``. Accuracy only: seconds are
-`bench_mix`'s. Peers are named with ``--peers pymc meridian`` and run in their own environments.
+`bench_mix`'s. With ``--peers pymc`` the peer runs too, in its own environment.
 
 Error: mean over channels of abs(told / true − 1), of totals over all weeks. Coverage: share of channels whose 90 % interval holds the truth.
 """
@@ -21,7 +21,7 @@ import pandas as pd
 
 from liftwise.sources.simulator.recovery_worlds import FORMS, PRESETS, RecoveryWorld, recovery_world
 
-PEERS = {"pymc": ("pymc_mixes", ("2", "300", "400")), "meridian": ("meridian_mixes", ("4", "500", "500", "1000"))}
+PEERS = {"pymc": ("pymc_mixes", ("2", "300", "400"))}
 PREFIX = {"channel": "x_", "control": "c_", "target": ""}
 
 
@@ -115,7 +115,7 @@ def _run(peer: str, files: list[Path], python: Path | None) -> None:
 
     if not files:
         return
-    environment = {"pymc": bench_mix.PEER, "meridian": bench_mix.MERIDIAN}[peer]
+    environment = {"pymc": bench_mix.PEER}[peer]
     if python is None:
         environment.install()
     script, settings = PEERS[peer]

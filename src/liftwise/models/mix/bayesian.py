@@ -70,7 +70,8 @@ class BayesianMix(Member):
     ----------
     saturation : ``"open"``, its tail sampled, or ``"hill"``. carry_over : ``"open"``, which may peak after the spend, or ``"geometric"``.
     level : ``"walks"`` beside trend and season, as far as the data say, or ``"still"``.
-    pairs : channels that may do more together than apart; None = those that the structural mix finds.
+    pairs : channels that may do more together than apart; None = those that the structural mix finds, some of them where there are none, which
+    costs accuracy.
     priors : channel → `Prior`; without one, a channel's share of revenue is exponential and all channels together have half of
     revenue in mean.
     chains, samples, tune : of the sampler, `samples` kept in each chain. draws : of them, handed on in tables.
@@ -89,7 +90,7 @@ class BayesianMix(Member):
     def __init__(
         self, *, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 200, per_year: float = 52.18,
         saturation: Literal["open", "hill"] = "open", carry_over: Literal["open", "geometric"] = "open",
-        level: Literal["walks", "still"] = "walks", pairs: tuple[tuple[str, str], ...] | None = None,
+        level: Literal["walks", "still"] = "walks", pairs: tuple[tuple[str, str], ...] | None = (),
         priors: dict[str, Prior] | None = None, chains: int = 4, samples: int = 1000, tune: int = 300, threads: int = 1,
     ) -> None:  # fmt: skip
         super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
