@@ -39,7 +39,7 @@ MEDIA = (0.3, 0.8)  # share of revenue expected of all channels together, and sd
 BOND = 0.15  # what a pair of channels is expected to do together, as a share of what they do apart
 SINES, FASTEST = 24, 6  # of the level's walk, and periods that each needs at least
 LOOSE = 100.0  # prior sd of a baseline column of mean square 1, in sd of the noise
-CENTRE = 128  # draws whose mean is the fit
+CENTRE = 512  # draws whose mean is the fit, divided by the regions, but not fewer than the draws handed on
 SHORT = (120, 128)  # tuning and draws of the one chain behind a hold-out score
 TARGETS = (0.8, 0.95, 0.99)  # acceptance aimed at; the next when a chain has diverged
 CONTRADICTS = 3.0  # standard deviations
@@ -175,7 +175,7 @@ class BayesianMix(Member):
             target=target,
         )
         flat = drawn.theta.reshape(-1, mix.dimensions)
-        return mix, Posterior.of(flat[_spread(len(flat), max(self.draws, CENTRE))], mix, unit), drawn
+        return mix, Posterior.of(flat[_spread(len(flat), max(self.draws, CENTRE // data.shape[0]))], mix, unit), drawn
 
     def _assembled(self, data: Data, train: np.ndarray) -> tuple[MixData, Floats]:
         """The density's data, over the weeks up to the last learned from, and the typical spend of each channel in usual
@@ -230,7 +230,7 @@ class BayesianMix(Member):
 
     def _learned(self, data: Data, train: np.ndarray, posterior: Posterior) -> Learned:
         """The mean of all draws, and the baseline that goes with it: the walk stays where it was last seen."""
-        curves = posterior.pick(_spread(len(posterior.beta), CENTRE))
+        curves = posterior
         carried = curves.carried(data.spend)
         rest = data.y - (curves.own(carried).sum(axis=0) + curves.synergy(carried)).ravel()
         (regions, weeks), until = data.shape, _until(data, train)
@@ -270,7 +270,7 @@ class BayesianMix(Member):
 def _expected(mix: MixData, chains: nuts.Chains) -> tuple[Floats, Floats]:
     """Mean and sd of the lift of each measurement."""
     flat = chains.theta.reshape(-1, mix.dimensions)
-    flat, grad = flat[_spread(len(flat), 4 * CENTRE)], np.empty(mix.dimensions)
+    flat, grad = flat[_spread(len(flat), CENTRE)], np.empty(mix.dimensions)
     out = np.empty((len(flat), len(mix.tests.effect)))
     for i, theta in enumerate(flat):
         mix_density(theta, mix, grad)
