@@ -86,8 +86,8 @@ def _nearness(truth: Any) -> Callable[[dict[str, Any], dict[str, Any]], str]:
 
 
 def _memory(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    state = f"R-hat {ours['rhat']:.3f}, theirs {theirs['rhat']:.3f}"
-    return f"peak memory {ours['rss']:.0f} MB, theirs {theirs['rss']:.0f} MB ({theirs['rss'] / ours['rss']:.1f} times); {state}"
+    of = f"peak memory {ours['rss']:.0f} MB, theirs {theirs['rss']:.0f} MB ({theirs['rss'] / ours['rss']:.1f} times)"
+    return f"{of}; our R-hat {ours['rhat']:.3f}"
 
 
 def _ours(file: Path) -> Timed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ import pandas as pd
 
 from liftwise.sources.simulator.recovery_worlds import FORMS, PRESETS, RecoveryWorld, recovery_world
 
-PEERS = {"pymc": ("pymc_mixes", ("2", "300", "400"))}
+PEERS = ("pymc", "meridian")
+SHORT = ("2", "300", "400")  # chains, tuning and draws of pymc-marketing: enough for a mean
 PREFIX = {"channel": "x_", "control": "c_", "target": ""}
 
 
@@ -109,19 +111,27 @@ def _mean(values: pd.Series) -> str:
 
 
 def _run(peer: str, files: list[Path], python: Path | None) -> None:
-    """All files in one process of the peer's environment."""
+    """pymc-marketing: all files in one process; Meridian: one process each."""
     import bench_mix
     from side_by_side import HERE
 
     if not files:
         return
-    environment = {"pymc": bench_mix.PEER}[peer]
+    environment = {"pymc": bench_mix.PEER, "meridian": bench_mix.MERIDIAN}[peer]
     if python is None:
         environment.install()
-    script, settings = PEERS[peer]
-    subprocess.run(
-        [str(python or environment.python), str(HERE / "peers" / f"{script}.py"), *settings, *map(str, files)], check=True
-    )
+    command = [
+        str(python or environment.python),
+        str(HERE / "peers" / ("pymc_mixes.py" if peer == "pymc" else "meridian_mix.py")),
+    ]
+    if peer == "pymc":
+        subprocess.run([*command, *SHORT, *map(str, files)], check=True)
+        return
+    for file in files:
+        done = subprocess.run(
+            [*command, str(file)], check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(HERE)}
+        )
+        file.with_suffix(".meridian.json").write_text(done.stdout.strip().splitlines()[-1])
 
 
 def _asked() -> argparse.Namespace:
@@ -132,7 +142,7 @@ def _asked() -> argparse.Namespace:
     words.add_argument("--saturation", default="hill", choices=sorted(FORMS))
     words.add_argument("--adstock", default="geometric", choices=["geometric", "delayed"])
     words.add_argument("--folder", type=Path, required=True, help="where worlds and answers are kept")
-    words.add_argument("--peers", nargs="*", default=[], choices=sorted(PEERS))
+    words.add_argument("--peers", nargs="*", default=[], choices=PEERS)
     words.add_argument("--python", type=Path, help="the peer's interpreter, when not the bench's own environment of it")
     words.add_argument("--again", action="store_true", help="fit ours again")
     words.add_argument("--no-ours", action="store_true", help="only the peers")
