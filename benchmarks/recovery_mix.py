@@ -1,8 +1,9 @@
-"""How far the contributions a Bayesian mix tells are from the true ones, over generated worlds, beside pymc-marketing.
+"""How far the contributions a Bayesian mix tells are from the true ones, over generated worlds, beside pymc-marketing
+and Meridian.
 
 ``python recovery_mix.py --seeds 20 --folder results`` writes each world as a csv and each answer beside it, and prints the table from
 all answers that are there. What is on disk is not fitted again, except our own answers with ``--again``. Accuracy only: seconds are
-`bench_mix`'s. With ``--peers pymc`` the peer runs too, in its own environment.
+`bench_mix`'s. With ``--peers pymc meridian`` the peers run too, in their own environments.
 
 Error: mean over channels of abs(told / true − 1), of totals over all weeks. Coverage: share of channels whose 90 % interval holds the truth.
 """

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from liftwise.cli import app
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.tables import check
+from liftwise.flows import mix as mix_flow
 from liftwise.flows import prove
 from liftwise.flows.experiment import design_test, read_test
 from liftwise.flows.lift import lift_of
@@ -83,6 +84,57 @@ def test_a_plan_keeps_its_budget_and_is_recorded(market: Workspace, metric: str)
     assert (lines["why"].str.len() > 10).all()
     assert made.allocation is not None
     assert round(made.allocation.recommended.sum(), 2) == round(made.allocation.current.sum(), 2)
+
+
+def test_the_mix_is_written_and_compared_with_the_last_one(market: Workspace) -> None:
+    for name in ("mix_roi", "mix_forecasts", "partial_dependence", "mix_facts"):
+        assert market.warehouse.rows(name), name
+    assert market.warehouse.has("mix_changes") is False or market.warehouse.table("mix_changes").empty, (
+        "the first fit says nothing"
+    )
+    before, parts = market.warehouse.table("mix_roi").set_index("channel"), market.warehouse.table("contributions")
+    own = parts[parts["part"].isin(["immediate", "carried"])].groupby("channel")["contribution"].sum()
+    np.testing.assert_allclose(own[before.index], before["revenue"], rtol=1e-6)
+    chosen = before["model"].iloc[0]
+    other = "lasso" if chosen != "lasso" else "ridge"
+    try:
+        told = measure(market, "mix", model=other).metrics("mix")
+        changes, now = market.warehouse.table("mix_changes"), market.warehouse.table("mix_roi").set_index("channel")
+        assert set(changes["part"]) == {"model"} and set(now["model"]) == {other} == {told["model"]}
+        sums = changes.set_index("channel")["amount"]
+        np.testing.assert_allclose(sums, (now["roi"] - before["roi"])[sums.index], atol=1e-9)
+        assert any(name.startswith("changed") and "another model" in str(line) for name, line in told.items())
+        assert f"lift tests are known, but {other} does not use them" in " ".join(map(str, told.values()))
+    finally:
+        measure(market, "mix")
+
+
+def test_a_campaign_enters_the_mix_once(market: Workspace) -> None:
+    tests = mix_flow.tests_of(market)
+    campaign = market.warehouse.table("campaigns").set_index("campaign_id").loc["geo-launch"]
+    mine = tests.table.set_index("test_id")
+    assert tests.table["test_id"].is_unique and set(market.warehouse.table("lift_tests")["test_id"]) < set(mine.index)
+    result = market.warehouse.table("lift_results").query(
+        "test_id == 'geo-launch' and method.str.startswith('calibrated_control')"
+    )
+    row = mine.loc["geo-launch"]
+    assert (row["channel"], row["regions"], row["spend"]) == (campaign["channel"], campaign["regions"], campaign["budget"])
+    assert row["effect"] == result["effect"].item() and row["standard_error"] == result["standard_error"].item()
+    table = market.warehouse.table("lift_tests")
+    again = {**table.iloc[0].to_dict(), "test_id": "own", "channel": row["channel"], "starts_on": row["starts_on"],
+             "ends_on": row["ends_on"], "regions": row["regions"], "campaign_id": None}  # fmt: skip
+    part = {**again, "test_id": "part", "starts_on": table["starts_on"].min(), "ends_on": table["starts_on"].min(), "influencer_id": "i",
+            "spend": None}  # fmt: skip
+    try:
+        market.warehouse.write("lift_tests", pd.concat([table, pd.DataFrame([again, part])], ignore_index=True))
+        told = mix_flow.tests_of(market)
+        assert "own" in set(told.table["test_id"]) and not {"geo-launch", "part"} & set(told.table["test_id"])
+        assert any("geo-launch was measured by test own too" in line for line in told.aside)
+        assert any("test part is of a part of its channel" in line for line in told.aside)
+        market.warehouse.write("lift_tests", table.assign(campaign_id="geo-launch"))
+        assert "geo-launch" not in set(mix_flow.tests_of(market).table["test_id"])
+    finally:
+        market.warehouse.write("lift_tests", table)
 
 
 def test_the_report_says_it_all_without_a_network(market: Workspace, tmp_path: Path) -> None:
@@ -199,6 +251,14 @@ def test_the_commands_talk_to_people_and_machines(market: Workspace, tmp_path: P
     assert run("export", "regions", str(tmp_path / "r.csv"), *where)[0] == 0
     assert run("report", str(tmp_path / "r.html"), *where)[0] == 0
     assert "liftwise init" in run("refresh", "--workspace", str(tmp_path / "none"))[1]
+    code, shown = run("what-if", "search=0.5", "influencer=1.2", *where, "--json")
+    told = json.loads(shown[shown.index("{") :])
+    changes = {row["channel"]: row for row in told["changes"]}
+    assert code == 0 and changes["search"]["change"] < 0 < changes["influencer"]["change"] and changes["tv"]["change"] == 0
+    assert changes["total"]["spend"] == pytest.approx(changes["search"]["spend"] + changes["influencer"]["spend"])
+    code, shown = run("what-if", "search=0.5", *where)
+    assert code == 0 and "search at 0.5 times its spend" in shown and "90 %" in shown
+    assert run("what-if", "search", *where)[0] == 2 and "no channel fax" in run("what-if", "fax=2", *where)[1]
     assert run("init", str(tmp_path / "fresh"))[0] == 0
     assert "no files in" in run("refresh", "--workspace", str(tmp_path / "fresh"))[1]
 

@@ -195,9 +195,9 @@ def measure(
     if not results.empty and what in (None, "lift"):
         _table(results[["test_id", "method", "effect", "low", "high", "p_value"]].round(3), "Lift of campaigns")
     if what in (None, "mix") and flow.metrics("mix"):
-        from liftwise.outputs.reports import mix_table, mix_words
+        from liftwise.outputs.reports import BRIEF, mix_table, mix_words
 
-        _table(mix_table(mix["mix_roi"]), f"Marketing mix ({currency})")
+        _table(mix_table(mix["mix_roi"])[BRIEF], f"Marketing mix ({currency}; half-life in periods)")
         for line in mix_words(flow.metrics("mix"), mix["mix_roi"]):
             _say(line)
     _left_out(flow)

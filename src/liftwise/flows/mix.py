@@ -118,6 +118,14 @@ class Tests:
         """The tests; None where there is none."""
         return None if self.table.empty else self.table
 
+    @property
+    def heard(self) -> pd.DataFrame | None:
+        """The tests with a digest of their weeks, for telling whether one of them changed."""
+        from liftwise.models.mix.changes import digest
+
+        weeks = {str(name): digest(mine.sort_values("week").to_csv(index=False)) for name, mine in self.weeks.groupby("test_id")}
+        return None if self.table.empty else self.table.assign(weeks=self.table["test_id"].map(weeks))
+
     def only(self, names: frozenset[str]) -> Tests:
         """Some of them."""
         return Tests(self.table[self.table["test_id"].isin(names)], self.weeks, self.aside)
@@ -166,8 +174,12 @@ def _campaigns_as_tests(ws: Workspace) -> tuple[pd.DataFrame, list[str]]:
 
     Those judged against their own past are too doubtful to count as tests.
     """
-    results, known = ws.warehouse.table("lift_results"), ws.warehouse.table("lift_tests")["campaign_id"].dropna()
-    usable = results["method"].str.startswith(MAIN[0]) & (results["standard_error"] > 0) & ~results["test_id"].isin(known)
+    results, known = ws.warehouse.table("lift_results"), ws.warehouse.table("lift_tests")
+    usable = (
+        results["method"].str.startswith(MAIN[0])
+        & (results["standard_error"] > 0)
+        & ~results["test_id"].isin(known["campaign_id"])
+    )
     joined = results[usable].merge(ws.warehouse.table("campaigns"), left_on="test_id", right_on="campaign_id")
     weekly = ws.warehouse.table("weekly").query("role == 'channel'")
     weeks = pd.DatetimeIndex(sorted(weekly["week"].unique()))
@@ -175,12 +187,13 @@ def _campaigns_as_tests(ws: Workspace) -> tuple[pd.DataFrame, list[str]]:
     for row in joined.to_dict("records"):
         regions = [name.strip() for name in str(row["regions"] or "").split(";") if name.strip()]
         mine = weekly[(weekly["name"] == row["channel"]) & weekly["region"].isin(regions)]
-        during = weeks[
-            (weeks.searchsorted(row["starts_on"], side="right") - 1) : weeks.searchsorted(row["ends_on"], side="right")
-        ]
-        spent = mine.loc[mine["week"].isin(during), "value"].sum()
+        first, after = (int(weeks.searchsorted(row[end], side="right")) for end in ("starts_on", "ends_on"))
+        spent = mine.loc[mine["week"].isin(weeks[max(first - 1, 0) : after]), "value"].sum()
+        same = _meanwhile(known, row, set(regions))
         if pd.isna(row["channel"]) or not row["channel"]:
             aside.append(f"campaign {row['test_id']} was judged but names no channel: its lift is not used")
+        elif same:
+            aside.append(f"campaign {row['test_id']} was measured by test {same[0]} too: it counts once, as the test")
         elif mine.empty:
             aside.append(
                 f"campaign {row['test_id']} was judged, but its channel's spend by region is not known: its lift is not used"
@@ -199,6 +212,17 @@ def _campaigns_as_tests(ws: Workspace) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame(rows), aside
 
 
+def _meanwhile(tests: pd.DataFrame, campaign: Mapping[str, Any], regions: set[str]) -> list[str]:
+    """Tests of the campaign's channel in some of its weeks and regions: they have measured it as well."""
+    rival = tests[
+        (tests["channel"] == campaign["channel"])
+        & (tests["starts_on"] <= campaign["ends_on"])
+        & (tests["ends_on"] >= campaign["starts_on"])
+    ]
+    places = rival["regions"].fillna("").map(lambda told: {name.strip() for name in str(told).split(";") if name.strip()})
+    return rival.loc[[not told or bool(told & regions) for told in places], "test_id"].tolist()
+
+
 # -- the last fit --------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +231,7 @@ def _changed(ws: Workspace, shown: Mix, weekly: pd.DataFrame, tests: Tests) -> C
     from liftwise.models.mix.changes import Fit, explain
 
     before = Fit.from_frame(ws.warehouse.table("mix_facts"))
-    now = Fit.of(shown.name, shown.returns(), weekly, tests.whole if hears(shown) else None, _settings(ws), code_version())
+    now = Fit.of(shown.name, shown.returns(), weekly, tests.heard if hears(shown) else None, _settings(ws), code_version())
     ws.warehouse.write("mix_facts", now.to_frame())
     return None if before is None else explain(before, now, weekly, partial(_refitted, weekly, tests))
 
@@ -242,11 +266,11 @@ def what_if(ws: Workspace, multipliers: dict[str, float]) -> tuple[WhatIf, Fit]:
     last, weekly, tests = Fit.from_frame(ws.warehouse.table("mix_facts")), ws.warehouse.table("weekly"), tests_of(ws)
     if last is None:
         raise CannotTell("there is no mix yet", fix="run: liftwise measure mix")
-    heard = tests.only(frozenset(last.tests))
-    if history(weekly, pd.Timestamp(weekly["week"].max())) != last.history or digests(heard.whole) != dict(last.tests):
+    known = tests.only(frozenset(last.tests))
+    if history(weekly, pd.Timestamp(weekly["week"].max())) != last.history or digests(known.heard) != dict(last.tests):
         raise CannotTell("the data changed since the last mix", fix="run: liftwise measure mix")
     ws.progress("what-if", 0.0, last.model)
-    mix = _fitted(last.model, weekly, heard, last.settings)
+    mix = _fitted(last.model, weekly, known, last.settings)
     ws.progress("what-if", 0.7, "other spends")
     answer = mix.what_if(multipliers)
     ws.progress("what-if", 1.0)

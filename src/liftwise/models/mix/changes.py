@@ -127,7 +127,7 @@ def explain(before: Fit, now: Fit, weekly: pd.DataFrame, refit: Callable[[Asked]
 
 def _steps(before: Fit, now: Fit, as_it_is: str) -> list[tuple[str, Asked]]:
     """What changed, in order, and the fit that stands after each change."""
-    kept = frozenset(name for name, digest in before.tests.items() if now.tests.get(name) == digest)
+    kept = frozenset(name for name, says in before.tests.items() if now.tests.get(name) == says)
     asked, steps = Asked(before.model, before.settings, before.until, kept), list[tuple[str, Asked]]()
     if as_it_is != before.history:
         steps.append(("history", asked))
@@ -151,18 +151,21 @@ def history(weekly: pd.DataFrame, until: pd.Timestamp) -> str:
         {"region": "str", "role": "str", "name": "str"}
     )
     past = past.assign(week=past["week"].astype("datetime64[s]"), value=past["value"].astype(float).round(6))
-    return _digest(sorted(pd.util.hash_pandas_object(past, index=False).tolist()))
+    return digest(sorted(pd.util.hash_pandas_object(past, index=False).tolist()))
 
 
 def digests(tests: pd.DataFrame | None) -> dict[str, str]:
     """test_id → digest of what the test says."""
     if tests is None or tests.empty:
         return {}
-    told = tests.drop(columns=[name for name in tests if tests[name].isna().all()])
-    return {str(row["test_id"]): _digest([(name, str(row[name])) for name in sorted(row)]) for row in told.to_dict("records")}
+    rows = tests.to_dict("records")
+    return {
+        str(row["test_id"]): digest([(name, str(row[name])) for name in sorted(row) if not pd.isna(row[name])]) for row in rows
+    }
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """Sixteen digits that tell whether a value changed."""
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 

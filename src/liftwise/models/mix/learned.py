@@ -14,6 +14,7 @@ from liftwise.core.uncertainty import Floats
 from liftwise.models.mix.design import Design
 
 LAGS = 13
+FEW = 0.05  # of the weeks may lie beyond all seen: the largest ones always do
 
 
 @dataclass(frozen=True, eq=False)

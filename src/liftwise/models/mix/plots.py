@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from liftwise.models.mix.learned import FEW
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -53,28 +55,20 @@ def bars(names: pd.Series, values: pd.Series, low: pd.Series, high: pd.Series, t
 
 def curves(responses: pd.DataFrame, today: pd.DataFrame) -> go.Figure:
     """A panel a channel: weekly revenue by weekly spend with a 90 % band, and today's point (tables `responses`, `mix_roi`)."""
-    from plotly.subplots import make_subplots
-
     bands = responses.groupby(["channel", "spend"])["revenue"].quantile([0.05, 0.5, 0.95]).unstack()
-    names, recent = sorted(responses["channel"].unique()), today.set_index("channel")["recent"]
-    rows = -(-len(names) // 4)
-    figure = make_subplots(
-        rows=rows, cols=min(4, len(names)), subplot_titles=names, vertical_spacing=0.32 / rows, horizontal_spacing=0.06
+    recent = today.set_index("channel")["recent"]
+    figure, panels = _panels(
+        sorted(responses["channel"].unique()), "Weekly revenue by weekly spend; the dot is today, the band 90 %"
     )
-    for k, name in enumerate(names):
-        place, band, colour = {"row": k // 4 + 1, "col": k % 4 + 1}, bands.loc[name], PALETTE[k % len(PALETTE)]
+    for name, colour, place in panels:
+        band = bands.loc[name]
         _band(figure, band.index, band[0.05], band[0.95], colour, **place)
-        figure.add_scatter(
-            x=band.index, y=band[0.5], line={"color": colour}, name=name, hovertemplate="%{x:,.0f} → %{y:,.0f}", **place
-        )
+        figure.add_scatter(x=band.index, y=band[0.5], mode="lines", line={"color": colour}, name=name,
+                           hovertemplate="%{x:,.0f} → %{y:,.0f}", **place)  # fmt: skip
         if name in recent.index:
             at = float(recent[name])
-            figure.add_scatter(x=[at], y=[float(np.interp(at, band.index, band[0.5]))], mode="markers", name="today",
-                               marker={"size": 9, "color": "#1d2733"}, hovertemplate="today: %{x:,.0f} → %{y:,.0f}", **place)  # fmt: skip
-    figure.update_annotations(font={"size": 12})
-    return _dressed(
-        figure, "Weekly revenue by weekly spend; the dot is today, the band 90 %", showlegend=False, height=100 + 220 * rows
-    )
+            _dot(figure, at, float(np.interp(at, band.index, band[0.5])), "today: %{x:,.0f} → %{y:,.0f}", **place)
+    return figure
 
 
 def carry(carryover: pd.DataFrame) -> go.Figure:
@@ -83,21 +77,28 @@ def carry(carryover: pd.DataFrame) -> go.Figure:
     figure, colour = _figure("Share of an effect that has arrived, by weeks after the spend"), colours(mean.columns)
     for name in mean.columns:
         figure.add_scatter(
-            x=mean.index, y=mean[name], name=name, line={"color": colour[name], "shape": "spline"}, hovertemplate="%{y:.0%}"
+            x=mean.index, y=mean[name], name=name, mode="lines", line={"color": colour[name]}, hovertemplate="%{y:.0%}"
         )
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.02]).update_layout(hovermode="x unified")
 
 
 def dependence(partial: pd.DataFrame) -> go.Figure:
-    """Change of revenue had a channel got a multiple of its spend (table `partial_dependence`); dotted beyond all seen."""
-    figure, colour = (
-        _figure("Change of revenue had one channel got a multiple of its spend (90 % bands)"),
-        colours(partial["channel"]),
-    )
-    for name, mine in partial.sort_values("factor").groupby("channel"):
-        _band(figure, mine["factor"], mine["low"], mine["high"], colour[str(name)])
-        figure.add_scatter(x=mine["factor"], y=mine["change"], name=str(name), line={"color": colour[str(name)]},
-                           hovertemplate="%{x:g} times: %{y:,.0f}")  # fmt: skip
+    """A panel a channel: change of revenue had it got a multiple of its spend; dotted where many weeks lie beyond all seen (table
+    `partial_dependence`).
+    """
+    title = "Change of revenue had a channel got a multiple of its spend (90 % bands; dotted: beyond what was seen)"
+    figure, panels = _panels(sorted(partial["channel"].unique()), title)
+    for name, colour, place in panels:
+        mine = partial[partial["channel"] == name].sort_values("factor")
+        _band(figure, mine["factor"], mine["low"], mine["high"], colour, **place)
+        seen = mine["beyond"] <= FEW
+        for part, dash in (
+            (mine[seen], "solid"),
+            (mine[~seen | ~seen.shift(-1, fill_value=True)], "dot"),
+        ):  # the two meet in a point
+            figure.add_scatter(x=part["factor"], y=part["change"], mode="lines", name=name, line={"color": colour, "dash": dash},
+                               hovertemplate="%{x:g} times: %{y:,.0f}", **place)  # fmt: skip
+        _dot(figure, 1.0, 0.0, "as it was", **place)
     return figure.update_xaxes(ticksuffix="×")
 
 
@@ -126,6 +127,32 @@ def changed(changes: pd.DataFrame) -> go.Figure:
     return figure.update_layout(barmode="relative")
 
 
+def _panels(names: Sequence[str], title: str) -> tuple[go.Figure, list[tuple[str, str, dict[str, int]]]]:
+    """A figure with a panel for each name, four in a row; name, colour and place of each."""
+    from plotly.subplots import make_subplots
+
+    rows, height = -(-len(names) // 4), 200
+    tall = rows * height + (rows - 1) * 60 + 90
+    figure = make_subplots(
+        rows=rows,
+        cols=min(4, len(names)),
+        subplot_titles=list(names),
+        vertical_spacing=60 / (tall - 90) if rows > 1 else 0.0,
+        horizontal_spacing=0.06,
+    )
+    figure.update_annotations(font={"size": 12})
+    figure = _dressed(figure, title, showlegend=False, height=tall, margin={"l": 10, "r": 10, "t": 80, "b": 10})
+    colour = colours(names)
+    return figure, [(name, colour[name], {"row": k // 4 + 1, "col": k % 4 + 1}) for k, name in enumerate(names)]
+
+
+def _dot(figure: go.Figure, x: float, y: float, says: str, **place: Any) -> None:
+    """A point one looks for."""
+    figure.add_scatter(
+        x=[x], y=[y], mode="markers", name="today", marker={"size": 9, "color": "#1d2733"}, hovertemplate=says, **place
+    )
+
+
 def _whiskers(figure: go.Figure, names: Any, values: pd.Series, low: pd.Series, high: pd.Series, name: str) -> go.Figure:
     return figure.add_scatter(
         x=values, y=names, mode="markers", name=name, marker={"size": 11, "color": PALETTE[0]}, hovertemplate="%{y}: %{x:,.2f}",
@@ -152,8 +179,9 @@ def _figure(title: str) -> go.Figure:
 
 def _dressed(figure: go.Figure, title: str, **layout: Any) -> go.Figure:
     """In the report's style."""
-    told = {"height": 380, "hovermode": "closest", "legend": {"orientation": "h", "y": -0.18}, **layout}
-    figure.update_layout(title={"text": title, "x": 0, "font": {"size": 15}}, template="plotly_white", margin={"l": 10, "r": 10, "t": 56, "b": 10},
+    told = {"height": 380, "hovermode": "closest", "legend": {"orientation": "h", "y": -0.18}, "margin": {"l": 10, "r": 10, "t": 56, "b": 10},
+            **layout}  # fmt: skip
+    figure.update_layout(title={"text": title, "x": 0, "font": {"size": 15}}, template="plotly_white",
                          font={"family": "system-ui, sans-serif"}, **told)  # fmt: skip
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import Floats
+from liftwise.models.mix.learned import FEW
 from liftwise.models.mix.readings import Readings, interval
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from liftwise.models.mix.learned import Curves
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-FEW = 0.05  # of the weeks may lie beyond all seen: the largest ones always do
 
 
 @dataclass(frozen=True, eq=False)

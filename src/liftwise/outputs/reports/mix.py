@@ -13,11 +13,12 @@ from liftwise.store.workspace import Workspace
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+BRIEF = ["channel", "spent", "brought", "for each 1", "90 %", "the next 1", "half-life"]  # what a terminal shows of `mix_table`
 WIDE = 1.0  # an interval as wide as its value: too little is known to move money by it
 
 
 def mix_table(mix_roi: pd.DataFrame, currency: str = "") -> pd.DataFrame:
-    """Table `mix_roi` for a reader: a row a channel, the largest first."""
+    """Table `mix_roi` for a reader: a row a channel, the largest first; half-life in periods."""
     told = mix_roi.sort_values("revenue", ascending=False)
     return pd.DataFrame({
         "channel": told["channel"], "spent": [short(x, currency) for x in told["spend"]],
@@ -25,7 +26,7 @@ def mix_table(mix_roi: pd.DataFrame, currency: str = "") -> pd.DataFrame:
         "90 %": [f"{low:.2f} to {high:.2f}" for low, high in zip(told["low"], told["high"], strict=True)],
         "the next 1": [f"{x:.2f}" for x in told["marginal_roi"]], "spent a week": [short(x, currency) for x in told["recent"]],
         "half saturated at": [short(x, currency) for x in told["half_saturation"]],
-        "half arrives in": [f"{x:.1f} weeks" for x in told["half_life"]],
+        "half-life": [f"{x:.1f}" for x in told["half_life"]],
     })  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def tables(ws: Workspace) -> tuple[tuple[str, pd.DataFrame], ...]:
     """Channel by channel; what changed; what to doubt; every model's error."""
     from liftwise.models.mix.changes import lines
 
-    out = [("Channel by channel", mix_table(ws.warehouse.table("mix_roi"), ws.settings.currency))]
+    out = [("Channel by channel, half-life in periods", mix_table(ws.warehouse.table("mix_roi"), ws.settings.currency))]
     told = lines(ws.warehouse.table("mix_changes"))
     if told:
         out.append(("What changed since the last fit", pd.DataFrame({"change": told})))
