@@ -31,14 +31,11 @@ from liftwise.models.mix.general_density import (
     SATURATIONS,
     SITES,
     Arrays,
-    Engine,
     Form,
-    climb,
-    engine,
     exposure_worth,
-    needs_jax,
-    sample,
+    positive,
 )
+from liftwise.models.mix.general_engine import ACCEPT, Engine, climb, engine, needs_jax, sample
 from liftwise.models.mix.transforms import Knots, lagged
 
 MEDIA = 0.5  # share of revenue expected of all channels together
@@ -144,7 +141,7 @@ class GeneralMix(Member):
         adstock: str = "geometric", saturation: str = "hill", likelihood: str = "normal", multiplicative: bool | None = None,
         moving: Literal["shared", "channels"] | None = None, smooth: Literal["hsgp", "walk"] = "hsgp", every: int = 13, baseline: int = 0,
         lags: int = 26, reach: bool = True, priors: Mapping[str, Any] | None = None,
-        chains: int = 4, samples: int = 1000,
+        chains: int = 4, samples: int = 1500,
     ) -> None:  # fmt: skip
         super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
         for what, given, known in (("adstock", adstock, ADSTOCKS), ("saturation", saturation, SATURATIONS), ("likelihood", likelihood, LIKELIHOODS),
@@ -208,10 +205,15 @@ class GeneralMix(Member):
         form, machine, arrays = self._assembled(data, train)
         mode, root = climb(machine, arrays)
         rng = spawn(self.seed, "mix.general.chains")
-        drawn = sample(machine, mode, root, arrays, key=int(rng.integers(1 << 30)), chains=self.chains, draws=self.samples)
+        key, spent = int(rng.integers(1 << 30)), 0
+        for accept in ACCEPT:
+            drawn = sample(machine, mode, root, arrays, key=key, chains=self.chains, draws=self.samples, accept=accept)
+            spent += drawn.gradients
+            if not drawn.diverged:
+                break
         told = {"form": f"{self.adstock}, {self.saturation}, {self.likelihood}", "rhat": float(rhat(drawn.theta).max()),
                 "ess_bulk": float(bulk_ess(drawn.theta).min()), "ess_tail": float(tail_ess(drawn.theta).min()),
-                "divergences": drawn.diverged, "gradients": drawn.gradients}  # fmt: skip
+                "divergences": drawn.diverged, "gradients": spent}  # fmt: skip
         self.diagnostics_ = pd.DataFrame([told])
         fine = told["rhat"] < 1.01 and min(told["ess_bulk"], told["ess_tail"]) > 400 and not drawn.diverged
         self.state_ = "published" if fine else "preview"
@@ -321,8 +323,10 @@ class GeneralMix(Member):
         each = [{name: np.asarray(value) for name, value in machine.told(theta, arrays).items()} for theta in thetas]
         told = {name: np.array([one[name] for one in each]) for name in each[0]}
         level = (arrays.basis @ told["gamma"].T).T.reshape(-1, *data.shape) + told["wander"][:, None]
-        if form.multiplicative or form.likelihood in COUNTS:
+        if form.multiplicative:
             level = np.exp(level)
+        elif form.likelihood in COUNTS:
+            level = positive(level)
         base = level * told["lift"][:, None, None]
         now, worth = arrays.lagged[list(form.reached)][..., 0], np.ones((len(thetas), len(form.reached)))
         for k in range(len(form.reached)):

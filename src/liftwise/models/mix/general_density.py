@@ -4,9 +4,9 @@
 
 Mean revenue of region g in week t, relative to the region's own mean:
 
-    additive           μ = b_gt + Σ_c m_cgt                     b = Zγ + w_t, and exp(Zγ + w_t) for counts
+    additive           μ = b_gt + Σ_c m_cgt                     b = Zγ + w_t, bent to stay above 0 for counts
     multiplicative     μ = exp(Zγ + w_t + Σ_c m_cgt)
-    m_cgt = share_c · exp(δ_cg) · u_ct f(a_cgt) / mean u f(a)
+    m_cgt = share_c · exp(δ_cg) u_ct f(a_cgt) / mean exp(δ) u f(a)
 
 a is spend carried over, f its saturation, u the effect's movement (1 when it does not move), w the baseline's (0 likewise). A channel of
 reach and frequency has a = carry-over of reach · Hill(frequency) and f(a) = a.
@@ -23,17 +23,13 @@ Science 32(1), for exponential priors on scales; Phan, Pradhan and Jankowiak (20
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from liftwise.core.errors import CannotTell
-from liftwise.core.uncertainty import Floats
+from liftwise.core.transforms import namespace
 from liftwise.models.mix.transforms import (
     Binomial,
     Delayed,
@@ -59,9 +55,7 @@ COUNTS = ("poisson", "negative_binomial")
 LIKELIHOODS = ("normal", "student", "lognormal", *COUNTS)
 MOVES, WANDERS = 0.3, 0.05
 LOOSE = 3.0  # prior sd of a baseline column of mean square 1, in relative revenue
-STRETCH = 100  # steps that are compiled as one
-SCOUTS = 50  # draws that the normal at the mode counts for beside those seen
-ACCEPT = 0.9  # of the sampler: small enough steps that saturation does not make them diverge
+EASE = 0.05  # of a region's mean revenue: below about this a counted baseline is bent
 FUNCTIONS, EDGE = 12, 1.4  # of the Gaussian process: how many, and how far beyond the data they reach
 
 
@@ -101,27 +95,6 @@ class Arrays(NamedTuple):
     weight: Any
     effect: Any
     usual: Any
-
-
-def needs_jax() -> None:
-    """Refuse in one line where the extra is not installed; keep compiled code in the user's cache.
-
-    Raises
-    ------
-    CannotTell
-        Without jax and numpyro.
-    """
-    try:
-        import jax
-        import numpyro  # noqa: F401
-    except ImportError:
-        raise CannotTell(
-            "the general mix runs on jax and numpyro, which are not installed", fix="pip install 'liftwise[general]'"
-        ) from None
-    if jax.config.jax_compilation_cache_dir is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "liftwise" / "jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 # -- priors ------------------------------------------------------------------------------------------------------------
@@ -222,12 +195,13 @@ def explain(form: Form, data: Arrays) -> None:
     if form.reached:
         bent = bent.at[jnp.array(form.reached)].set(carried[jnp.array(form.reached)])
     moved = _movement(form, data)
-    average = jnp.mean(bent * moved[:, None] * data.weight[:, None], axis=(1, 2))
-    steady = bend(*(told[name] for name in bend.parameters))
-    beta = (_share(form, data, average, steady) / average)[:, None] * jnp.ones(regions)
+    strength = jnp.ones((channels, regions))
     if regions > 1:
         apart = numpyro.sample("apart", Normal(0.0, 1.0).expand((channels, regions)))
-        beta = beta * jnp.exp(_site(form, "spread", ()) * (apart - apart.mean(axis=1, keepdims=True)))
+        strength = jnp.exp(_site(form, "spread", ()) * (apart - apart.mean(axis=1, keepdims=True)))
+    average = jnp.mean(bent * moved[:, None] * (strength * data.weight)[:, :, None], axis=(1, 2))
+    steady = bend(*(told[name] for name in bend.parameters))
+    beta = (_share(form, data, average, steady) / average)[:, None] * strength
     media = jnp.sum(beta[:, :, None] * bent * moved[:, None], axis=0)
     gamma = LOOSE * numpyro.sample("gamma", Normal(0.0, 1.0).expand((data.basis.shape[1],)))
     level = (data.basis @ gamma).reshape(regions, weeks)
@@ -247,7 +221,7 @@ def _reached(form: Form, data: Arrays) -> tuple[Any, Any, Any]:
     worth = exposure_worth(data.often, half[:, None, None, None], shape[:, None, None, None])
     now = data.lagged[at]
     usual = jnp.sum(now[..., 0] * worth[..., 0], axis=(1, 2)) / jnp.sum(now[..., 0], axis=(1, 2))
-    return data.lagged.at[at].multiply(worth / usual[:, None, None, None]), half, shape
+    return data.lagged.at[at].set(now * worth / usual[:, None, None, None]), half, shape
 
 
 def exposure_worth(often: Any, half: Any, shape: Any) -> Any:
@@ -313,6 +287,15 @@ def _share(form: Form, data: Arrays, average: Any, steady: Any) -> Any:
     return jnp.where(kind == 0, exponential, jnp.exp(jnp.where(kind == 0, 0.0, told)))
 
 
+def positive(level: Any) -> Any:
+    """The level itself where it is well above 0, and never below: what is counted has a positive mean.
+
+    An exponential would let media take over a baseline that runs off to minus infinity, where chains get lost.
+    """
+    xp = namespace(level)
+    return EASE * xp.logaddexp(level / EASE, xp.zeros_like(level))
+
+
 def _likelihood(form: Form, data: Arrays, level: Any, media: Any) -> Any:
     """Add the data; returns mean over median, by which a skewed law lifts every part."""
     import jax.numpy as jnp
@@ -320,7 +303,7 @@ def _likelihood(form: Form, data: Arrays, level: Any, media: Any) -> Any:
     from numpyro import distributions as law
 
     counted = form.likelihood in COUNTS
-    own = jnp.exp(level) if counted else level
+    own = positive(level) if counted else level
     middle = jnp.exp(level + media) if form.multiplicative else own + media
     lift = jnp.ones(())
     if counted:
@@ -345,145 +328,3 @@ def _likelihood(form: Form, data: Arrays, level: Any, media: Any) -> Any:
             each, lift = law.Normal(log, noise).log_prob(jnp.log(data.y)), jnp.exp(noise**2 / 2)
     numpyro.factor("seen", jnp.sum(jnp.where(data.seen > 0, each, 0.0)))
     return lift
-
-
-# -- the engine --------------------------------------------------------------------------------------------------------
-
-
-class Engine(NamedTuple):
-    """Compiled for one form and one shape of arrays; `flat` orders parameters. Log densities are of unbounded parameters."""
-
-    dimensions: int
-    slope: Callable[[Any, Arrays], Any]
-    curvature: Callable[[Any, Arrays], Any]
-    told: Callable[[Any, Arrays], Mapping[str, Any]]
-    begin: Callable[..., Any]
-    run: Callable[..., Any]
-
-
-@lru_cache(maxsize=8)
-def engine(form: Form, shapes: tuple[tuple[int, ...], ...]) -> Engine:
-    """For arrays of these shapes."""
-    import jax
-    import numpyro
-    from jax.flatten_util import ravel_pytree
-    from numpyro.infer.util import constrain_fn, potential_energy
-
-    blank = Arrays(*(np.ones(shape) for shape in shapes))
-
-    def places() -> dict[str, Any]:
-        sites = numpyro.handlers.trace(numpyro.handlers.seed(explain, jax.random.PRNGKey(0))).get_trace(form, blank)
-        free = (site for site in sites.values() if site["type"] == "sample" and not site["is_observed"])
-        return {site["name"]: numpyro.distributions.biject_to(site["fn"].support).inv(site["value"]) for site in free}
-
-    start = {name: np.zeros(place.shape) for name, place in jax.eval_shape(places).items()}  # traced, never run
-    flat, unravel = ravel_pytree(start)
-
-    def log_density(theta: Any, data: Arrays) -> Any:
-        with numpyro.handlers.block():
-            return -potential_energy(explain, (form, data), {}, unravel(theta))
-
-    def told(theta: Any, data: Arrays) -> dict[str, Any]:
-        sites = constrain_fn(explain, (form, data), {}, unravel(theta), return_deterministic=True)
-        return {name.removeprefix("told_"): value for name, value in sites.items() if name.startswith("told_")}
-
-    def whitened(mode: Any, root: Any, data: Arrays) -> None:
-        """A model of its own: standard where the normal at the mode is right."""
-        w = numpyro.sample(
-            "w", numpyro.distributions.ImproperUniform(numpyro.distributions.constraints.real_vector, (), (len(flat),))
-        )
-        numpyro.factor("density", log_density(mode + root @ w, data))
-
-    return Engine(
-        len(flat), jax.jit(jax.value_and_grad(log_density)), jax.jit(jax.hessian(log_density)), jax.jit(told), *_sampler(whitened)
-    )
-
-
-def _sampler(model: Callable[..., None]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Two compiled functions: chains' state at the start of `STRETCH` steps of adaptation, and `STRETCH` steps from a state."""
-    import jax
-    import jax.numpy as jnp
-    from numpyro.infer import NUTS
-
-    kernel = NUTS(model, target_accept_prob=ACCEPT)
-
-    @jax.jit
-    def begin(keys: Any, start: Any, mode: Any, root: Any, data: Arrays) -> Any:
-        return kernel.init(keys, STRETCH, {"w": start}, (mode, root, data), {})
-
-    @jax.jit
-    def run(state: Any, mode: Any, root: Any, data: Arrays) -> Any:
-        def step(state: Any, _: None) -> Any:
-            state = kernel.sample(state, (mode, root, data), {})
-            return state, (state.z["w"], state.diverging, state.num_steps)
-
-        state, seen = jax.lax.scan(step, state, None, length=STRETCH)
-        return state, tuple(jnp.moveaxis(part, 0, 1) for part in seen)
-
-    return begin, run
-
-
-def climb(machine: Engine, data: Arrays) -> tuple[Floats, Floats]:
-    """The mode and a root of the covariance of the normal there; `laplace` has the steps."""
-    from liftwise.models.mix.laplace import ENOUGH, FLAT, REACH, ROUNDS
-
-    theta = np.zeros(machine.dimensions)
-    value, grad = (np.asarray(part) for part in machine.slope(theta, data))
-    if not np.isfinite(value):
-        raise FloatingPointError("the density is not finite at the start")
-    values, vectors = np.linalg.eigh(-np.asarray(machine.curvature(theta, data)))
-    for _ in range(ROUNDS):
-        step = vectors @ ((vectors.T @ grad) / np.maximum(np.abs(values), FLAT))
-        promise, scale = float(step @ grad), min(1.0, REACH / float(np.abs(step).max() + 1e-300))
-        if promise < ENOUGH:
-            break
-        ahead, slope, at = -np.inf, grad, theta
-        for _ in range(20):
-            at = theta + scale * step
-            ahead, slope = (np.asarray(part) for part in machine.slope(at, data))
-            if ahead > value + 1e-4 * scale * promise:
-                break
-            scale /= 3
-        if not ahead > value:
-            break
-        theta, value, grad = at, ahead, slope
-        values, vectors = np.linalg.eigh(-np.asarray(machine.curvature(theta, data)))
-    return theta, np.linalg.cholesky((vectors / np.maximum(values, FLAT)) @ vectors.T)
-
-
-class Drawn(NamedTuple):
-    """theta : (chains, draws, parameters)."""
-
-    theta: Floats
-    diverged: int
-    gradients: int
-
-
-def sample(machine: Engine, mode: Floats, root: Floats, data: Arrays, *, key: int, chains: int, draws: int) -> Drawn:
-    """NUTS in whitened coordinates, all chains at once.
-
-    `STRETCH` steps to find the step size and as many draws scout; what all chains saw there whitens anew, and nothing of it is kept.
-    After as many steps again, the draws follow. `draws` is rounded up to whole stretches.
-    """
-    import jax
-
-    begin, run = machine.begin, machine.run
-    keys = jax.random.split(jax.random.PRNGKey(key), (2, chains))
-    start = np.asarray(jax.random.normal(jax.random.PRNGKey(key + 1), (chains, machine.dimensions)))
-    spent = diverged = 0
-    state = begin(keys[0], start, mode, root, data)
-    for _ in range(2):
-        state, (w, _, steps) = run(state, mode, root, data)
-        spent += int(np.asarray(steps).sum())
-    seen = mode + np.asarray(w) @ root.T  # (chains, steps, parameters)
-    flat = seen.reshape(-1, machine.dimensions)
-    covariance = (len(flat) * np.cov(flat.T) + SCOUTS * (root @ root.T)) / (len(flat) + SCOUTS)
-    root, centre = np.linalg.cholesky(covariance), flat.mean(axis=0)
-    at = np.linalg.solve(root, (seen[:, -1] - centre).T).T
-    state, (_, _, steps) = run(begin(keys[1], at, centre, root, data), centre, root, data)
-    spent, out = spent + int(np.asarray(steps).sum()), list[Floats]()
-    for _ in range(-(-draws // STRETCH)):
-        state, (w, bad, steps) = run(state, centre, root, data)
-        out.append(centre + np.asarray(w) @ root.T)
-        spent, diverged = spent + int(np.asarray(steps).sum()), diverged + int(np.asarray(bad).sum())
-    return Drawn(np.concatenate(out, axis=1), diverged, spent)
