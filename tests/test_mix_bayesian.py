@@ -13,12 +13,13 @@ import pytest
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.models.mix import nuts
-from liftwise.models.mix.bayesian import BayesianMix, Prior, _level, _walk
+from liftwise.models.mix.bayesian import BayesianMix, _level, _walk
 from liftwise.models.mix.density import LiftTests, MixData, media, mix_density
 from liftwise.models.mix.diagnostics import bulk_ess, rhat, tail_ess
 from liftwise.models.mix.known_law import KnownLaw
 from liftwise.models.mix.laplace import laplace
 from liftwise.models.mix.posterior import Posterior
+from liftwise.models.mix.priors import Prior
 from liftwise.models.mix.response import bend, carry
 
 WEEKS = 104

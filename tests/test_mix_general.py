@@ -10,9 +10,9 @@ import pytest
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.models.mix import GeneralMix
-from liftwise.models.mix.bayesian import Prior
 from liftwise.models.mix.design import Design
 from liftwise.models.mix.family import Data
+from liftwise.models.mix.priors import Prior
 from liftwise.models.mix.transforms import Geometric, MichaelisMenten
 
 pytest.importorskip("jax", reason="the extra liftwise[general] is not installed")

@@ -130,16 +130,24 @@ def allocate(
     kept = to_cents(today, total) if today.sum() > 0 else cents
     gains = _worth(spend, judging, cents) - _worth(spend, judging, today)
     if _fits(kept, low, high, total):
-        by_choice = _worth(spend, judging, cents) - _worth(spend, judging, kept)
-        gains += shrunk(by_choice) - by_choice
-        if (by_choice > 0).mean() < SURE:
-            cents, gains = kept, _worth(spend, judging, kept) - _worth(spend, judging, today)
+        same = _worth(spend, judging, kept) - _worth(spend, judging, today)
+        moves, gains = settled(gains - same, same)
+        cents = cents if moves else kept
     value = _value(spend, objective, cents)
     held = tuple(
         name for k, name in enumerate(channels) if (cents[k] <= low[k] + 0.01 and low[k] > 0) or cents[k] >= high[k] - 0.01
     )
     return Allocation(scenario, pd.Series(cents, channels), pd.Series(today, channels), Estimate.of(gains, "currency"), value, bound,
                       max(0.0, bound - value) / max(abs(bound), 1e-9), held)  # fmt: skip
+
+
+def settled(better: Floats, same: Floats) -> tuple[bool, Floats]:
+    """Whether a choice is sure enough to move money, and the draws of its gain on today that may be told.
+
+    better : (draws,) of the choice over what would be kept. same : of that over today (not none, when the total differs).
+    """
+    moves = bool((better > 0).mean() >= SURE)
+    return moves, same + shrunk(better) if moves else same
 
 
 def shrunk(gains: Floats) -> Floats:

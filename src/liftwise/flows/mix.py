@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,8 +47,13 @@ def mix(ws: Workspace, model: str | None) -> dict[str, Any]:
 
     told, weekly, tests = _settings(ws), ws.warehouse.table("weekly"), tests_of(ws)
     found = adequacy(weekly, holdout=told["holdout"], per_year=told["per_year"])
-    candidates = [tests.told_to(member) for member in members(weekly, also=model, **told)]
-    made = choose(candidates, weekly, tests.whole, heard=lambda done, name: ws.progress("mix", 0.9 * done, name))
+    made = choose(
+        members(weekly, also=model, **told),
+        weekly,
+        tests.whole,
+        tests.weeks,
+        heard=lambda done, name: ws.progress("mix", 0.9 * done, name),
+    )
     shown = made.chosen if model is None else made.member(model)
     ws.progress("mix", 0.9, "readings")
     changes = _changed(ws, shown, weekly, tests)
@@ -130,12 +134,6 @@ class Tests:
         """Some of them."""
         return Tests(self.table[self.table["test_id"].isin(names)], self.weeks, self.aside)
 
-    def told_to(self, member: Mix) -> Mix:
-        """The member, with the tests' weeks at hand where it can use them."""
-        if hears(member) and not self.weeks.empty:
-            member.fit = partial(member.fit, lift_weeks=self.weeks)  # pyright: ignore[reportAttributeAccessIssue]
-        return member
-
     def notes(self, shown: Mix) -> list[str]:
         """What a reader should know of how the shown mix used them."""
         if self.table.empty:
@@ -149,7 +147,7 @@ class Tests:
 
 def hears(member: Mix) -> bool:
     """Does it learn from lift tests?"""
-    return "lift_weeks" in inspect.signature(type(member).fit).parameters
+    return bool(getattr(member, "hears", False))
 
 
 def tests_of(ws: Workspace) -> Tests:
@@ -248,7 +246,7 @@ def _fitted(model: str, weekly: pd.DataFrame, tests: Tests, settings: Mapping[st
 
     member = CANDIDATES[model](**settings)
     member.scored = False
-    return tests.told_to(member).fit(weekly, tests.whole)
+    return member.fit(weekly, tests.whole, tests.weeks)
 
 
 def what_if(ws: Workspace, multipliers: dict[str, float]) -> tuple[WhatIf, Fit]:

@@ -16,26 +16,25 @@ Jin, Wang, Sun, Chan and Koehler (2017), Bayesian methods for media mix modeling
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
 
-from liftwise.core.errors import CannotTell, InputError
-from liftwise.core.uncertainty import Floats, normal_quantile
+from liftwise.core.errors import InputError
+from liftwise.core.uncertainty import Floats
 from liftwise.models.mix import lift_tests, nuts
 from liftwise.models.mix.density import EFFECT, MixData, mix_density
 from liftwise.models.mix.design import Design
-from liftwise.models.mix.diagnostics import bulk_ess, rhat, tail_ess
-from liftwise.models.mix.family import RECENT, Curves, Data, Learned, Member
+from liftwise.models.mix.family import RECENT, Curves, Data, Learned
 from liftwise.models.mix.laplace import laplace
 from liftwise.models.mix.posterior import Posterior
+from liftwise.models.mix.priors import MEDIA, Prior
+from liftwise.models.mix.sampled import Sampled
 from liftwise.models.mix.structural import StructuralMix
 
 SHAPE = np.array([[0.2, 0.8], [0.1, 0.4], [0.0, 0.7], [np.log(0.15), 0.6], [np.log(0.1), 1.0]])
 """Mean and sd of the logs of half-saturation (in typical spend), slope, tail, spread over regions, and the level's step (in noise)."""
-MEDIA = (0.3, 0.8)  # share of revenue expected of all channels together, and sd of its log
 BOND = 0.15  # what a pair of channels is expected to do together, as a share of what they do apart
 SINES, FASTEST = 24, 6  # of the level's walk, and periods that each needs at least
 LOOSE = 100.0  # prior sd of a baseline column of mean square 1, in sd of the noise
@@ -45,25 +44,7 @@ TARGETS = (0.8, 0.95, 0.99)  # acceptance aimed at; the next when a chain has di
 CONTRADICTS = 3.0  # standard deviations
 
 
-@dataclass(frozen=True)
-class Prior:
-    """What is believed of a channel before the data: with 90 % probability `on` lies between `low` and `high` (log-normal).
-
-    on : ``"roi"`` and ``"marginal_roi"`` (revenue back for each 1 spent, over all periods and for the next 1 at recent spend),
-    ``"share"`` (of all revenue) or ``"coefficient"`` (the most revenue a period the channel could ever bring), in the currency of
-    the tables.
-    """
-
-    on: Literal["roi", "marginal_roi", "share", "coefficient"]
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low < self.high:
-            raise InputError(f"a prior between {self.low:g} and {self.high:g}", where="priors", fix="0 < low < high")
-
-
-class BayesianMix(Member):
+class BayesianMix(Sampled):
     """A Bayesian mix of table `weekly`.
 
     Parameters
@@ -79,13 +60,12 @@ class BayesianMix(Member):
 
     Attributes
     ----------
-    state_ : ``"published"`` or ``"preview"``.
-    diagnostics_ : rhat (largest), ess_bulk and ess_tail (smallest), divergences, gradients.
     lift_ : of each measurement test_id, effect, standard_error, expected (by the fit, which has seen them), sd, without (what the weeks alone
-    expect), without_sd, gap (between effect and that, in standard deviations). Others: see `Member`. Scores on hold-outs come from one short chain a fold.
+    expect), without_sd, gap (between effect and that, in standard deviations). Others: see `Sampled` and `Member`. Scores on hold-outs come from one short chain a fold.
     """
 
     name = "bayesian"
+    hears = True
 
     def __init__(
         self, *, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 200, per_year: float = 52.18,
@@ -112,24 +92,7 @@ class BayesianMix(Member):
             With a test or a prior that cannot be meant as it is written.
         """
         self._lift = (lift, lift_weeks)
-        return super().fit(weekly, lift)
-
-    def responses(self, *, preview: bool = False) -> pd.DataFrame:
-        """Table `responses`; see `Member`.
-
-        Raises
-        ------
-        CannotTell
-            When the fit is only a preview, unless a `preview` is asked for.
-        """
-        if self.state_ != "published" and not preview:
-            worst = self.diagnostics_
-            raise CannotTell(
-                f"the chains have not converged (R-hat {worst['rhat'].max():.3f}, effective draws {worst['ess_bulk'].min():.0f}, "
-                f"divergences {worst['divergences'].sum()}): a preview moves no budget",
-                fix="use more samples, join channels that move together, or give priors or a lift test",
-            )
-        return super().responses()
+        return super().fit(weekly, lift, lift_weeks)
 
     # -- what a member says --------------------------------------------------------------------------------------------
 
@@ -140,15 +103,8 @@ class BayesianMix(Member):
 
     def _refit(self, data: Data, train: np.ndarray, learned: Learned) -> Learned:
         """The whole posterior."""
-        for target in TARGETS:
-            mix, posterior, chains = self._sampled(data, train, self.chains, self.samples, self.tune, target)
-            if not chains.diverged:
-                break
-        told = {"rhat": float(rhat(chains.theta).max()), "ess_bulk": float(bulk_ess(chains.theta).min()),
-                "ess_tail": float(tail_ess(chains.theta).min()), "divergences": chains.diverged, "gradients": chains.gradients}  # fmt: skip
-        self.diagnostics_ = pd.DataFrame([told])
-        fine = told["rhat"] < 1.01 and min(told["ess_bulk"], told["ess_tail"]) > 400 and not told["divergences"]
-        self.state_ = "published" if fine else "preview"
+        mix, posterior, chains = self._sampled(data, train, self.chains, self.samples, self.tune, TARGETS)
+        self._judge(chains.theta, chains.diverged, chains.gradients)
         self._check_lift(mix, chains)
         self._posterior = posterior
         return self._learned(data, train, posterior)
@@ -159,23 +115,20 @@ class BayesianMix(Member):
     # -- fitting -------------------------------------------------------------------------------------------------------
 
     def _sampled(
-        self, data: Data, train: np.ndarray, chains: int, samples: int, tune: int, target: float = TARGETS[0]
+        self, data: Data, train: np.ndarray, chains: int, samples: int, tune: int, targets: tuple[float, ...] = TARGETS[:1]
     ) -> tuple[MixData, Posterior, nuts.Chains]:
+        """Drawn again in smaller steps, by the next of `targets`, as long as a chain diverges."""
         mix, unit = self._assembled(data, train)
-        normal = laplace(mix, mix.dimensions)
-        drawn = nuts.sample(
-            mix,
-            normal.mode,
-            normal.root,
-            seed=self.seed,
-            chains=chains,
-            draws=samples,
-            tune=tune,
-            threads=self.threads,
-            target=target,
-        )
+        normal, gradients = laplace(mix, mix.dimensions), 0
+        for target in targets:
+            drawn = nuts.sample(mix, normal.mode, normal.root, seed=self.seed, chains=chains, draws=samples, tune=tune,
+                                threads=self.threads, target=target)  # fmt: skip
+            gradients += drawn.gradients
+            if not drawn.diverged:
+                break
         flat = drawn.theta.reshape(-1, mix.dimensions)
-        return mix, Posterior.of(flat[_spread(len(flat), max(self.draws, CENTRE // data.shape[0]))], mix, unit), drawn
+        posterior = Posterior.of(flat[_spread(len(flat), max(self.draws, CENTRE // data.shape[0]))], mix, unit)
+        return mix, posterior, drawn._replace(gradients=gradients)
 
     def _assembled(self, data: Data, train: np.ndarray) -> tuple[MixData, Floats]:
         """The density's data, over the weeks up to the last learned from, and the typical spend of each channel in usual
@@ -200,7 +153,8 @@ class BayesianMix(Member):
         channels = len(scaled)
         effect = np.zeros((channels, 6))
         for name, prior in self.priors.items():
-            effect[_place(name, data.design)] = _effect(prior, name, data.design, until, float(recent[_place(name, data.design)]))
+            k = _place(name, data.design)
+            effect[k] = prior.row(name, data.design, until, float(recent[k]))
         basis, wander, swing = _level(*self._columns(data, train))
         delay, tail = (EFFECT + 1 if self.carry_over == "open" else -1), -1
         if self.saturation == "open":
@@ -309,35 +263,6 @@ def _place(name: str, design: Design) -> int:
     if name not in design.channels:
         raise InputError(f"{name} is not in the mix", where="priors or pairs", fix=f"use {', '.join(design.channels)}")
     return design.channels.index(name)
-
-
-def _effect(prior: Prior, name: str, design: Design, until: int, recent: float) -> Floats:
-    """A row of `MixData.effect`; refuses what cannot be meant on this scale.
-
-    Raises
-    ------
-    InputError
-        When it would have the channel bring more than all revenue, or next to nothing.
-    """
-    revenue = float(design.size.sum()) * until  # missing weeks count as usual ones
-    money = design.spend[name][:, :until]
-    scale = {"roi": money.sum() / revenue, "share": 1.0, "coefficient": until / revenue,
-             "marginal_roi": money[:, -RECENT:].sum(axis=0).mean() * until / revenue}[prior.on]  # fmt: skip
-    if prior.low * scale > (1.0 if prior.on != "coefficient" else 10.0) or prior.high * scale < 1e-4:
-        raise InputError(
-            f"{prior.on} of {name} between {prior.low:g} and {prior.high:g} would be "
-            f"{prior.low * scale:.2%} to {prior.high * scale:.2%} of revenue",
-            where="priors", fix="give it in the currency of sales and spend",
-        )  # fmt: skip
-    constant = {
-        "roi": -np.log(scale),
-        "share": 0.0,
-        "coefficient": -np.log(scale),
-        "marginal_roi": np.log(recent) - np.log(scale),
-    }[prior.on]
-    mean, sd = (np.log(prior.low) + np.log(prior.high)) / 2, np.log(prior.high / prior.low) / (2 * normal_quantile(0.90))
-    level, slope = float(prior.on in ("coefficient", "marginal_roi")), float(prior.on == "marginal_roi")
-    return np.array([1.0, mean, sd, level, slope, constant])
 
 
 def _spread(available: int, wanted: int) -> np.ndarray:

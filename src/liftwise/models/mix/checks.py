@@ -20,7 +20,6 @@ from liftwise.core.errors import CannotTell
 from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.mix.design import Design
 from liftwise.models.mix.family import Mix
-from liftwise.models.mix.transforms import Season
 
 DRAWS = 2000  # of the errors, for the distribution of the largest
 LASTS = 20  # periods in which a lasting effect is half over
@@ -57,14 +56,9 @@ class Ground:
         holdout, per_year = int(getattr(mix, "holdout", 26)), float(getattr(mix, "per_year", 52.18))
         design = Design.of(weekly, holdout)
         n, t = design.target.shape
-        columns, parts, whole = design.base(per_year)
+        columns, _, whole = design.base(per_year)
         weight = design.size / design.size.sum()
-        cube = np.einsum("r,rtc->tc", weight, columns.reshape(n, t, -1))
-        outside = cube[:, [part == "outside" for part in parts]]
-        clock = np.arange(t)
-        baseline = [np.ones((t, 1)), (clock / t - 0.5)[:, None]]
-        if per_year > 1:
-            baseline.append(Season(per_year, 2 if per_year > 4 else 1).columns(design.weeks))
+        base = np.einsum("r,rtc->tc", weight, columns.reshape(n, t, -1))[:, n - 1 :]  # regions' levels are one level here
         keep = whole.reshape(n, t).all(axis=0)
         if keep.sum() < 30:
             raise CannotTell(f"{keep.sum()} whole periods; the checks need 30", fix="fill gaps in sales and controls")
@@ -87,8 +81,8 @@ class Ground:
             .to_numpy()
         )
         carried = np.array([np.convolve(x, weight)[:t] for x, weight in zip(spend.T, lags, strict=True)]).T
-        return cls(design.weeks[keep], names, design.target.sum(axis=0)[keep] / mean, np.column_stack([*baseline, outside])[keep],
-                   media[keep] / mean, spend[keep], carried[keep], clock[keep], fitted[keep] / mean, mean, per_year)  # fmt: skip
+        return cls(design.weeks[keep], names, design.target.sum(axis=0)[keep] / mean, base[keep],
+                   media[keep] / mean, spend[keep], carried[keep], np.arange(t)[keep], fitted[keep] / mean, mean, per_year)  # fmt: skip
 
     @cached_property
     def told(self) -> Floats:

@@ -99,6 +99,7 @@ def choose(
     members: Sequence[Mix],
     weekly: pd.DataFrame,
     lift: pd.DataFrame | None = None,
+    lift_weeks: pd.DataFrame | None = None,
     *,
     heard: Callable[[float, str], Any] | None = None,
 ) -> Choice:
@@ -116,7 +117,7 @@ def choose(
         if heard is not None:
             heard(k / len(members), member.name)
         try:
-            fitted.append(member.fit(weekly, lift))
+            fitted.append(member.fit(weekly, lift, lift_weeks))
         except LiftwiseError as reason:
             first, failed[member.name] = first or reason, str(reason)
     if not fitted:

@@ -12,17 +12,16 @@ effects. So baseline + immediate + carried + synergy + outside is the fit, exact
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from liftwise.core.errors import CannotTell
-from liftwise.core.uncertainty import Floats, spawn
+from liftwise.core.uncertainty import Floats
 from liftwise.models.mix.design import Design
 from liftwise.models.mix.learned import LAGS, Curves, Data, Learned
 from liftwise.models.mix.readings import RECENT, origins
@@ -43,7 +42,7 @@ class Mix(Protocol):
     scores_: dict[str, float]
     notes_: tuple[str, ...]
 
-    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None) -> Self: ...
+    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self: ...
     def predict(self) -> pd.DataFrame: ...
     def contributions(self) -> pd.DataFrame: ...
     def roi(self) -> pd.DataFrame: ...
@@ -59,7 +58,7 @@ _LEARNED: dict[tuple[Any, ...], Learned] = {}  # the same data and rows teach th
 KEPT = 24
 
 
-class Member(Counterfactuals, ABC):
+class Member(Counterfactuals):
     """A mix of table `weekly`.
 
     Parameters
@@ -82,6 +81,7 @@ class Member(Counterfactuals, ABC):
 
     name: ClassVar[str]
     monotone: ClassVar[bool] = True  # media effects never fall with spend: may move a budget
+    hears: ClassVar[bool] = False  # learns from lift tests
     scored: bool = True  # when set to False before `fit`: the same mix sooner, without `scores_`
     shared: ClassVar[bool] = False  # other members start from it, and it depends on seed, folds and data alone
 
@@ -124,8 +124,10 @@ class Member(Counterfactuals, ABC):
             _LEARNED[key] = self._learn(data, train)
         return _LEARNED[key]
 
-    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None) -> Self:
+    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self:
         """Score on rolling origins and on the hold-out, then fit all periods with the tuning found before the hold-out.
+
+        lift, lift_weeks : tables `lift_tests` and `lift_test_weeks`; only a member that `hears` learns from them.
 
         Raises
         ------
@@ -152,11 +154,6 @@ class Member(Counterfactuals, ABC):
         for made in ("curves_", "_drawn"):  # of an earlier fit
             self.__dict__.pop(made, None)
         return self
-
-    @cached_property
-    def curves_(self) -> list[Curves]:
-        """Draws of the curves, made when first asked for: a member that is only scored needs none."""
-        return self._draw(self._data, self._data.whole, self.learned_, spawn(self.seed, f"mix.{self.name}.draws"))
 
     def _off(self, learned: Learned, start: int, stop: int) -> Floats:
         """National errors of the periods start ≤ t < stop, over the regions seen in each."""

@@ -19,11 +19,9 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 
-from liftwise.core.errors import CannotTell, InputError
-from liftwise.core.uncertainty import Floats, normal_quantile, spawn
-from liftwise.models.mix.bayesian import Prior
-from liftwise.models.mix.diagnostics import bulk_ess, rhat, tail_ess
-from liftwise.models.mix.family import RECENT, Curves, Data, Learned, Member
+from liftwise.core.errors import InputError
+from liftwise.core.uncertainty import Floats, spawn
+from liftwise.models.mix.family import RECENT, Curves, Data, Learned
 from liftwise.models.mix.general_density import (
     ADSTOCKS,
     COUNTS,
@@ -35,10 +33,11 @@ from liftwise.models.mix.general_density import (
     exposure_worth,
     positive,
 )
-from liftwise.models.mix.general_engine import ACCEPT, Engine, climb, engine, needs_jax, sample
+from liftwise.models.mix.general_engine import ACCEPT, Engine, engine, needs_jax, sample, top
+from liftwise.models.mix.priors import MEDIA, Prior
+from liftwise.models.mix.sampled import Sampled
 from liftwise.models.mix.transforms import Knots, lagged
 
-MEDIA = 0.5  # share of revenue expected of all channels together
 CENTRE = 128  # draws whose mean is the fit
 
 
@@ -110,7 +109,7 @@ class GeneralCurves(Curves):
         return values[..., -RECENT:].mean(axis=-1, keepdims=True) if self.now or weeks != values.shape[-1] else values
 
 
-class GeneralMix(Member):
+class GeneralMix(Sampled):
     """A Bayesian mix of table `weekly` in a form of one's own; needs the extra ``liftwise[general]``.
 
     Parameters
@@ -130,7 +129,7 @@ class GeneralMix(Member):
 
     Attributes
     ----------
-    state_, diagnostics_ : as of `BayesianMix`. Others: see `Member`. Scores on hold-outs come from the mode, not from chains. Steady
+    see `Sampled` and `Member`. Scores on hold-outs come from the mode, not from chains. Steady
     responses and lags of future weeks use the mean movement of the last year.
     """
 
@@ -154,7 +153,7 @@ class GeneralMix(Member):
         self.lags, self.reach, self.priors = lags, reach, dict(priors or {})
         self.chains, self.samples = chains, samples
 
-    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None) -> Self:
+    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self:
         """Score on rolling origins and on the hold-out by the mode, then draw from the posterior of all periods.
 
         Raises
@@ -175,48 +174,27 @@ class GeneralMix(Member):
         with jax.enable_x64(True):
             return super().fit(weekly)
 
-    def responses(self, *, preview: bool = False) -> pd.DataFrame:
-        """Table `responses`; see `Member`.
-
-        Raises
-        ------
-        CannotTell
-            When the fit is only a preview, unless a `preview` is asked for.
-        """
-        if self.state_ != "published" and not preview:
-            worst = self.diagnostics_.iloc[0]
-            raise CannotTell(
-                f"the chains have not converged (R-hat {worst['rhat']:.3f}, effective draws {worst['ess_bulk']:.0f}, divergences "
-                f"{worst['divergences']:.0f}): a preview moves no budget",
-                fix="use more samples, a simpler form, or priors",
-            )
-        return super().responses()
-
     # -- what a member says --------------------------------------------------------------------------------------------
 
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
         """The mode: enough for a forecast."""
         form, machine, arrays = self._assembled(data, train)
-        mode, _ = climb(machine, arrays)
-        return self._learned(data, train, form, machine, arrays, mode[None])[0]
+        return self._learned(data, train, form, machine, arrays, top(machine, arrays).mode[None])[0]
 
     def _refit(self, data: Data, train: np.ndarray, learned: Learned) -> Learned:
         """The whole posterior."""
         form, machine, arrays = self._assembled(data, train)
-        mode, root = climb(machine, arrays)
+        normal = top(machine, arrays)
         rng = spawn(self.seed, "mix.general.chains")
         key, spent = int(rng.integers(1 << 30)), 0
         for accept in ACCEPT:
-            drawn = sample(machine, mode, root, arrays, key=key, chains=self.chains, draws=self.samples, accept=accept)
+            drawn = sample(
+                machine, normal.mode, normal.root, arrays, key=key, chains=self.chains, draws=self.samples, accept=accept
+            )
             spent += drawn.gradients
             if not drawn.diverged:
                 break
-        told = {"form": f"{self.adstock}, {self.saturation}, {self.likelihood}", "rhat": float(rhat(drawn.theta).max()),
-                "ess_bulk": float(bulk_ess(drawn.theta).min()), "ess_tail": float(tail_ess(drawn.theta).min()),
-                "divergences": drawn.diverged, "gradients": spent}  # fmt: skip
-        self.diagnostics_ = pd.DataFrame([told])
-        fine = told["rhat"] < 1.01 and min(told["ess_bulk"], told["ess_tail"]) > 400 and not drawn.diverged
-        self.state_ = "published" if fine else "preview"
+        self._judge(drawn.theta, drawn.diverged, spent)
         flat = drawn.theta.reshape(-1, machine.dimensions)
         some = np.unique(np.linspace(0, len(flat) - 1, max(self.draws, CENTRE)).astype(int))
         out, self._pool = self._learned(data, train, form, machine, arrays, flat[some])
@@ -297,23 +275,12 @@ class GeneralMix(Member):
 
     def _effect(self, data: Data, recent: Floats) -> Floats:
         """What is believed of each channel's share, as in `density.MixData.effect`."""
-        design, weeks = data.design, data.shape[1]
-        out = np.tile([0.0, MEDIA / len(design.channels), 1.0, 0.0, 0.0, 0.0], (len(design.channels), 1))
-        revenue = float(design.size.sum()) * weeks
-        for k, name in enumerate(design.channels):
+        names = data.design.channels
+        out = np.tile([0.0, MEDIA[0] / len(names), 1.0, 0.0, 0.0, 0.0], (len(names), 1))
+        for k, name in enumerate(names):
             prior = self.priors.get(name)
-            if not isinstance(prior, Prior):
-                continue
-            money = design.spend[name]
-            scale = {"roi": money.sum() / revenue, "share": 1.0, "coefficient": weeks / revenue,
-                     "marginal_roi": money[:, -RECENT:].sum(axis=0).mean() * weeks / revenue}[prior.on]  # fmt: skip
-            if prior.low * scale > (10.0 if prior.on == "coefficient" else 1.0) or prior.high * scale < 1e-4:
-                raise InputError(f"{prior.on} of {name} between {prior.low:g} and {prior.high:g} would be {prior.low * scale:.2%} to "
-                                 f"{prior.high * scale:.2%} of revenue", where="priors", fix="give it in the currency of sales and spend")  # fmt: skip
-            mean, sd = np.log(prior.low * prior.high) / 2, np.log(prior.high / prior.low) / (2 * normal_quantile(0.90))
-            marginal = prior.on == "marginal_roi"
-            constant = -np.log(scale) + (np.log(recent[k]) if marginal else 0.0)
-            out[k] = 1.0, mean, sd, float(prior.on in ("coefficient", "marginal_roi")), float(marginal), constant
+            if isinstance(prior, Prior):
+                out[k] = prior.row(name, data.design, data.shape[1], float(recent[k]))
         return out
 
     def _learned(

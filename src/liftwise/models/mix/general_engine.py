@@ -23,7 +23,7 @@ import numpy as np
 from liftwise.core.errors import CannotTell
 from liftwise.core.uncertainty import Floats
 from liftwise.models.mix.general_density import Arrays, Form, explain
-from liftwise.models.mix.laplace import ENOUGH, FLAT, REACH, ROUNDS
+from liftwise.models.mix.laplace import Normal, climb
 
 STRETCH = 100  # steps that are compiled as one
 SCOUTS = 50  # draws that the normal at the mode counts for beside those seen
@@ -122,30 +122,14 @@ def _sampler(model: Callable[..., None], accept: float) -> tuple[Callable[..., A
     return begin, run
 
 
-def climb(machine: Engine, data: Arrays) -> tuple[Floats, Floats]:
-    """The mode and a root of the covariance of the normal there; `laplace` has the steps."""
-    theta = np.zeros(machine.dimensions)
-    value, grad = (np.asarray(part) for part in machine.slope(theta, data))
-    if not np.isfinite(value):
-        raise FloatingPointError("the density is not finite at the start")
-    values, vectors = np.linalg.eigh(-np.asarray(machine.curvature(theta, data)))
-    for _ in range(ROUNDS):
-        step = vectors @ ((vectors.T @ grad) / np.maximum(np.abs(values), FLAT))
-        promise, scale = float(step @ grad), min(1.0, REACH / float(np.abs(step).max() + 1e-300))
-        if promise < ENOUGH:
-            break
-        ahead, slope, at = -np.inf, grad, theta
-        for _ in range(20):
-            at = theta + scale * step
-            ahead, slope = (np.asarray(part) for part in machine.slope(at, data))
-            if ahead > value + 1e-4 * scale * promise:
-                break
-            scale /= 3
-        if not ahead > value:
-            break
-        theta, value, grad = at, ahead, slope
-        values, vectors = np.linalg.eigh(-np.asarray(machine.curvature(theta, data)))
-    return theta, np.linalg.cholesky((vectors / np.maximum(values, FLAT)) @ vectors.T)
+def top(machine: Engine, data: Arrays) -> Normal:
+    """The mode and the normal there."""
+
+    def slope(theta: Floats) -> tuple[float, Floats]:
+        value, grad = machine.slope(theta, data)
+        return float(value), np.asarray(grad)
+
+    return climb(slope, lambda theta: -np.asarray(machine.curvature(theta, data)), machine.dimensions)
 
 
 class Drawn(NamedTuple):

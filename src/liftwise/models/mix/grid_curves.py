@@ -21,6 +21,7 @@ GRID = tuple(
 class GridCurves(Curves):
     """own = Σ over the grid of βⱼ·Hillⱼ(adstockⱼ(x)); beta is (channels, grid), ≥ 0."""
 
+    additive = True
     beta: Floats
 
     def carried(self, spend: Floats) -> Floats:

@@ -22,6 +22,7 @@ def carry(spend: Floats, retention: float) -> Floats:
 class HillCurves(Curves):
     """own = β·Hill(adstock(x)); synergy = Σ b·Hillᵢ·Hillⱼ over `pairs` (i, j, b). All arrays are (channels,), half in usual spend."""
 
+    additive = True
     retention: Floats
     half: Floats
     shape: Floats

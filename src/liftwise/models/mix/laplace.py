@@ -1,7 +1,8 @@
-"""The mode of a compiled density and the normal that fits it there: a start for sampling, and a preview."""
+"""The mode of a density and the normal that fits it there: a start for sampling, and a preview."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,41 +27,52 @@ class Normal(NamedTuple):
 
 
 def laplace(data: Any, dimensions: int) -> Normal:
+    """The mode of a compiled density and the normal there; see `climb`."""
+
+    def slope(theta: Floats) -> tuple[float, Floats]:
+        grad = np.empty(dimensions)
+        return density(theta, data, grad), grad
+
+    return climb(slope, lambda theta: _curvature(theta, data), dimensions)
+
+
+def climb(slope: Callable[[Floats], tuple[float, Floats]], curvature: Callable[[Floats], Floats], dimensions: int) -> Normal:
     """The mode, climbed to from 0 by Newton's steps on the absolute curvature, and the normal there.
 
-    Where curvature is negative or slight, its size or `FLAT` stands in (Dauphin et al. 2014), so every step leads up.
+    slope : θ → log density and its gradient. curvature : θ → minus the second derivatives. Where curvature is negative or slight, its
+    size or `FLAT` stands in (Dauphin et al. 2014), so every step leads up.
 
     Raises
     ------
     FloatingPointError
         When the density at 0 is not finite.
     """
-    theta, grad = np.zeros(dimensions), np.empty(dimensions)
-    value = density(theta, data, grad)
+    theta = np.zeros(dimensions)
+    value, grad = slope(theta)
     if not np.isfinite(value):
         raise FloatingPointError("the density is not finite at the start")
-    values, vectors = _curvature(theta, data)
+    values, vectors = np.linalg.eigh(curvature(theta))
     for _ in range(ROUNDS):
         step = vectors @ ((vectors.T @ grad) / np.maximum(np.abs(values), FLAT))
         promise, scale = float(step @ grad), min(1.0, REACH / float(np.abs(step).max() + 1e-300))
         if promise < ENOUGH:
             break
-        ahead, at = -np.inf, theta
+        ahead, pull, at = -np.inf, grad, theta
         for _ in range(20):
             at = theta + scale * step
-            ahead = density(at, data, grad)
+            ahead, pull = slope(at)
             if ahead > value + 1e-4 * scale * promise:
                 break
             scale /= 3
         if not ahead > value:
             break
-        theta, value = at, ahead
-        values, vectors = _curvature(theta, data)
-    return Normal(theta, np.linalg.cholesky((vectors / np.maximum(values, FLAT)) @ vectors.T), value)
+        theta, value, grad = at, ahead, pull
+        values, vectors = np.linalg.eigh(curvature(theta))
+    return Normal(theta, np.linalg.cholesky((vectors / np.maximum(values, FLAT)) @ vectors.T), float(value))
 
 
-def _curvature(theta: Floats, data: Any) -> tuple[Floats, Floats]:
-    """Eigenvalues and vectors of minus the second derivatives, by central differences of the gradient."""
+def _curvature(theta: Floats, data: Any) -> Floats:
+    """Minus the second derivatives, by central differences of the gradient."""
     n = len(theta)
     out, up, down = np.empty((n, n)), np.empty(n), np.empty(n)
     for i in range(n):
@@ -70,7 +82,7 @@ def _curvature(theta: Floats, data: Any) -> tuple[Floats, Floats]:
         near[i] -= 2 * STEP
         density(near, data, down)
         out[i] = (down - up) / (2 * STEP)
-    return np.linalg.eigh((out + out.T) / 2)
+    return (out + out.T) / 2
 
 
 @njit(cache=True)

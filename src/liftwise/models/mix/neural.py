@@ -24,6 +24,7 @@ DECAY = 0.02  # weight of a channel's squared height
 class NeuralCurves(Curves):
     """retention (nets, channels); slope, height (nets, channels, units), all ≥ 0: the mean over nets of Σ height·tanh(slope·x)."""
 
+    additive = True
     retention: Floats
     slope: Floats
     height: Floats

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from liftwise.core.colours import LIGHT, PALETTE, QUIET
 from liftwise.models.mix.learned import FEW
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-PALETTE = ("#2f6fde", "#e07a3f", "#3aa17e", "#9b5de5", "#d64562", "#c9a227", "#5c6b7a", "#17a2b8")
-QUIET, LIGHT = "#9aa5b1", "#e4e8ee"
 MEDIA = ("immediate", "carried", "synergy")
 
 

@@ -22,6 +22,7 @@ class Posterior(Curves):
     pairs : (pairs, 2).
     """
 
+    additive = True
     retention: Floats
     later: Floats
     half: Floats

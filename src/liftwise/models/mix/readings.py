@@ -6,13 +6,14 @@ cannot tell from it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from liftwise.core.uncertainty import Floats
+from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.mix.learned import LAGS
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ AT_ONCE = 2_000_000  # numbers that are bent in one go
 ENDS = [0.05, 0.95]
 
 
-class Readings:
+class Readings(ABC):
     """Tables and sentences of a fitted `Member`."""
 
     name: str
+    seed: int
     holdout: int
     design_: Design
     learned_: Learned
@@ -41,10 +43,14 @@ class Readings:
     holdout_errors_: Floats
     _data: Data
 
+    @abstractmethod
+    def _draw(self, data: Data, train: np.ndarray, learned: Learned, rng: np.random.Generator) -> list[Curves]:
+        """Curves that the data cannot tell from the fit."""
+
     @cached_property
     def curves_(self) -> list[Curves]:
         """Draws of the curves, made when first asked for: a member that is only scored needs none."""
-        raise NotImplementedError
+        return self._draw(self._data, self._data.whole, self.learned_, spawn(self.seed, f"mix.{self.name}.draws"))
 
     @property
     def _size(self) -> Floats:

@@ -87,9 +87,8 @@ def refute(make: Callable[[], Mix], weekly: pd.DataFrame, *, shift: int = 13, se
         then = make().fit(frame).roi().set_index("channel")["roi"].reindex(now.index)
         for name in major:
             value, mine = float(then[name]), now.loc[name]
-            room = NEAR * abs(float(mine["roi"]))
-            low, high = min(float(mine["low"]), mine["roi"] - room), max(float(mine["high"]), mine["roi"] + room)
-            rows.append((test, str(name), value, float(low), float(high), bool(low <= value <= high),
+            low, high = (float(end[name]) for end in _band(now))
+            rows.append((test, str(name), value, low, high, bool(low <= value <= high),
                          f"{name} returns {value:.2f} with {test} and {mine['roi']:.2f} without: take its interval as too narrow."))  # fmt: skip
     return Refutation(pd.DataFrame(rows, columns=["test", "channel", "value", "low", "high", "passed", "said"]))
 
@@ -128,9 +127,15 @@ def stability(make: Callable[[], Mix], weekly: pd.DataFrame, *, shift: int = 13)
     weeks = np.sort(weekly["week"].unique())
     now = make().fit(weekly).roi().set_index("channel")
     then = make().fit(weekly[weekly["week"] < weeks[-shift]]).roi().set_index("channel")["roi"].reindex(now.index)
-    inside = ((then >= now["low"]) & (then <= now["high"])) | ((then - now["roi"]).abs() <= NEAR * now["roi"].abs())
+    inside = then.between(*_band(now))
     return pd.DataFrame({"channel": now.index, "roi": now["roi"].to_numpy(), "before": then.to_numpy(), "low": now["low"].to_numpy(),
                          "high": now["high"].to_numpy(), "stable": inside.to_numpy()})  # fmt: skip
+
+
+def _band(now: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Between what another fit's returns may lie: in the interval of this one's, or near them."""
+    room = NEAR * now["roi"].abs()
+    return np.minimum(now["low"], now["roi"] - room), np.maximum(now["high"], now["roi"] + room)
 
 
 def _cause(weekly: pd.DataFrame, seed: int) -> pd.DataFrame:

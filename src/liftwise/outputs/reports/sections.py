@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from liftwise.core.colours import PALETTE, QUIET
 from liftwise.flows.lift import MAIN
 from liftwise.flows.overlaps import joint_result
 from liftwise.outputs.reports import mix as of_mix
@@ -16,9 +17,6 @@ from liftwise.store.workspace import Workspace
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-PALETTE = ["#2f6fde", "#e07a3f", "#3aa17e", "#9b5de5", "#d64562", "#c9a227", "#5c6b7a", "#17a2b8"]
-QUIET = "#9aa5b1"
 
 
 @dataclass(frozen=True)

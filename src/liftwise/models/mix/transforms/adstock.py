@@ -162,9 +162,7 @@ class Delayed(Adstock):
 
 
 @dataclass(frozen=True, eq=False)
-class WeibullPdf(Adstock):
-    """Weibull's density one period after each lag: late peaks (`shape` above 1) or a fast fall; `scale` in periods."""
-
+class _Weibull(Adstock):
     shape: Any
     scale: Any
     parameters = ("shape", "scale")
@@ -172,6 +170,10 @@ class WeibullPdf(Adstock):
     def __post_init__(self) -> None:
         self._hold("shape", 0, np.inf, open_low=True)
         self._hold("scale", 0, np.inf, open_low=True)
+
+
+class WeibullPdf(_Weibull):
+    """Weibull's density one period after each lag: late peaks (`shape` above 1) or a fast fall; `scale` in periods."""
 
     def _raw(self, lag: Any) -> Any:
         xp = namespace(lag, *self._values())
@@ -181,17 +183,8 @@ class WeibullPdf(Adstock):
         return xp.exp(log - xp.max(log, axis=-1, keepdims=True))  # the largest is 1, however short the scale
 
 
-@dataclass(frozen=True, eq=False)
-class WeibullCdf(Adstock):
+class WeibullCdf(_Weibull):
     """What is left after each period is what Weibull's law lets survive it: never rises, long or short tails; `scale` in periods."""
-
-    shape: Any
-    scale: Any
-    parameters = ("shape", "scale")
-
-    def __post_init__(self) -> None:
-        self._hold("shape", 0, np.inf, open_low=True)
-        self._hold("scale", 0, np.inf, open_low=True)
 
     def _raw(self, lag: Any) -> Any:
         xp = namespace(lag, *self._values())
