@@ -1,10 +1,11 @@
-"""The exact chain against ChannelAttribution (PyPI, GPL-3), which simulates it."""
+"""The exact chain against ChannelAttribution (PyPI, GPL-3), which simulates it; a million paths, orders 1 to 4."""
 
 from __future__ import annotations
 
 import itertools
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,14 @@ from stopwatch import measure
 from liftwise.core.uncertainty import spawn
 from liftwise.models.attribution import Journeys, Markov
 
-PATHS, CHANNELS = 300_000, 12
-PAIRS = {1: 3, 2: 1, 3: 1}  # by order of the chain
+PATHS, CHANNELS = 1_000_000, 12
+PAIRS = {1: 3, 2: 3, 3: 1, 4: 1}  # by order of the chain
 PEER = Peer("ChannelAttribution", ("ChannelAttribution==2.2.5", "matplotlib", "pyarrow"))
 
 
 def run() -> Iterator[Row]:
     """A row for each order."""
-    journeys, texts = _paths()
+    journeys, texts = paths(PATHS, CHANNELS)
     Markov().fit(journeys)  # compiles
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "paths.parquet"
@@ -36,9 +37,11 @@ def _row(order: int, pairs: int, journeys: Journeys, file: Path) -> Row:
         spent, model = measure(lambda: Markov(order=order).fit(journeys))
         return spent, dict(zip(model.channels_, model.share_, strict=True))
 
-    row = Row(f"Markov attribution, order {order}", f"{PATHS:,} paths", "ChannelAttribution", pairs=pairs,
+    row = Row(f"Markov attribution, order {order}", f"{len(journeys.ids):,} paths", "ChannelAttribution", pairs=pairs,
               note="theirs from path strings by simulation, ours from arrays, exact")  # fmt: skip
-    return compare(row, ours, lambda: PEER.run("channelattribution_markov", file, order), _agree)
+    row = compare(row, ours, lambda: PEER.run("channelattribution_markov", file, order), _agree)
+    rate = len(journeys.ids) / row.ours.cpu / 1e6 if row.ours else 0.0
+    return replace(row, note=f"{row.note}; ours {rate:.1f} M paths a second")
 
 
 def _agree(ours: dict[str, float], theirs: dict) -> str:
@@ -47,14 +50,15 @@ def _agree(ours: dict[str, float], theirs: dict) -> str:
     return f"shares within {100 * worst:.2g} points"
 
 
-def _paths() -> tuple[Journeys, pd.DataFrame]:
+def paths(count: int, channels: int) -> tuple[Journeys, pd.DataFrame]:
+    """Random journeys (touches without names), as arrays and as path strings: 7 touches on average, 12 % convert."""
     rng = spawn(1, "bench.markov")
-    lengths = np.minimum(rng.geometric(1 / 7, PATHS), 60)
+    lengths = np.minimum(rng.geometric(1 / 7, count), 60)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    codes = rng.choice(CHANNELS, offsets[-1], p=rng.dirichlet(np.ones(CHANNELS) * 3)).astype(np.int64)
-    won = (rng.random(PATHS) < 0.12).astype(float)
-    names = tuple(f"c{k:02d}" for k in range(CHANNELS))
-    people, nothing = np.arange(PATHS).astype(object), np.zeros(len(codes))
+    codes = rng.choice(channels, offsets[-1], p=rng.dirichlet(np.ones(channels) * 3)).astype(np.int64)
+    won = (rng.random(count) < 0.12).astype(float)
+    names = tuple(f"c{k:02d}" for k in range(channels))
+    people, nothing = np.arange(count).astype(object), np.zeros(len(codes))
     journeys = Journeys(people, offsets, codes, np.empty(0, object), nothing, won, won, 1 - won, names)
     words = np.array(names)[codes]
     texts = [" > ".join(words[a:b]) for a, b in itertools.pairwise(offsets)]

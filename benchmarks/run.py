@@ -19,7 +19,7 @@ from stopwatch import Spent
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-BENCHES = ("imports", "intake", "placebos", "market_selection", "markov", "mix")
+BENCHES = ("imports", "intake", "placebos", "market_selection", "markov", "shapley", "mix")
 OURS = ("liftwise", "numpy", "scipy", "numba", "pandas", "duckdb", "clarabel")
 
 
@@ -78,6 +78,7 @@ def _versions() -> list[str]:
         mlsynth(),
         import_module("bench_placebos").PYSYNCON,
         import_module("bench_markov").PEER,
+        import_module("bench_shapley").PEER,
         import_module("bench_mix").PEER,
         import_module("bench_mix").MERIDIAN,
     )

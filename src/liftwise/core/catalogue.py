@@ -169,6 +169,24 @@ PIPELINE = (
         may("kind"), may("content_type"), may("influencer_id"), may("campaign_id"), may("dwell_s", "number", "seconds"),
         need("converted", "flag"), need("revenue", "money", "currency"), need("ended_at", "time"),
     ), ("journey_id", "position")),
+    Table("moments", "Purchases, and moments drawn evenly from all person-time, each with the touches in its look-back, earlier "
+          "purchases or not; people without a touch have one row.", "pipeline.moments", (
+        need("journey_id", "id", note="of a purchase as in journeys"), need("person_id", "id"),
+        need("position", "count", "from 1; 0 = no touch"), may("touch_id"),
+        may("occurred_at", "time"), may("hours_before_end", "number", "hours", low=0), may("channel"), may("platform"),
+        may("kind"), may("content_type"), may("influencer_id"), may("campaign_id"), may("dwell_s", "number", "seconds"),
+        need("converted", "flag"), need("revenue", "money", "currency"), need("ended_at", "time"),
+        need("kept", "share", "drawn moments per person-day", note="purchases a day = odds of converting × kept"),
+    ), ("journey_id", "position")),
+    Table("journey_facts", "What was known just before each of the moments: covariates, habit, season.", "pipeline.moments", (
+        need("journey_id", "id"), need("name", "id"), need("value", "number"),
+    ), ("journey_id", "name")),
+    Table("habits", "How often a product is bought again by the same person.", "pipeline.habits", (
+        need("product_id", "id"), need("people", "count", "people"), need("repeat_buyers", "count", "people"),
+        may("gap_days_median", "number", "days", low=0), may("gap_days_p90", "number", "days", low=0),
+        need("lookback_days", "count", "days", note="the median gap, 7 to 90"),
+        need("source", choices="measured declared overall", note="overall = of all products together"),
+    ), ("product_id",)),
     Table("audience_samples", "Coordinated sample of each influencer's audience.", "pipeline.audiences", (
         INFLUENCER, need("hash", "number"),
     ), ("influencer_id", "hash")),

@@ -70,9 +70,10 @@ class SourcesSection(Section):
 
 
 class JourneysSection(Section):
-    """How touches become journeys."""
+    """How touches become journeys and moments; "auto" looks back as far as table `habits` says."""
 
-    lookback_days: int = Field(default=30, ge=1, le=365)
+    lookback_days: Annotated[int, Field(ge=1, le=365)] | Literal["auto"] = 30
+    moments_per_purchase: float = Field(default=4.0, gt=0, le=100)
 
 
 class MeasureSection(Section):

@@ -1,4 +1,4 @@
-"""refresh: files → tables → people, journeys, audiences, features, and what is wrong with any of it."""
+"""refresh: files → tables → people, habits, journeys, moments, audiences, features, and what is wrong with any of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from liftwise.core.settings import TableSettings
 from liftwise.core.tables import TABLES
 from liftwise.flows.outline import Flow
 from liftwise.governance.privacy import Pseudonymiser, open_key
-from liftwise.pipeline import audiences, features, health, identity, intake, journeys
+from liftwise.pipeline import audiences, features, habits, health, identity, intake, journeys, moments
 from liftwise.sources import files
 from liftwise.store.workspace import Workspace
 
@@ -27,20 +27,26 @@ def refresh(ws: Workspace, *, again: bool = False) -> Flow:
     simulate(flow)
     key = ws.settings.privacy_key.get_secret_value() if ws.settings.privacy_key else None
     privacy = open_key(ws.folder, key)
-    told = {name: table.model_dump() for name, table in ws.settings.tables.items()}
+    mapped = {name: table.model_dump() for name, table in ws.settings.tables.items()}
     found, strange = files.discover(ws.data)
     if not found and not strange:
         raise InputError(f"no files in {ws.data}", fix="put your exports there, one per table (docs/tables.md)")
     flow.step(
         "intake", lambda: read(ws, privacy, found, strange), files=found, writes=["loads", "quarantine", *SOURCES],
-        parameters={"tables": told, "time": ws.settings.time.model_dump(), "key": privacy.pseudonym("check", "key")},
+        parameters={"tables": mapped, "time": ws.settings.time.model_dump(), "key": privacy.pseudonym("check", "key")},
     )  # fmt: skip
     store = ws.warehouse
     flow.step("identity", lambda: identity.resolve(store), reads=["identifiers"], writes=["people"])
-    days = ws.settings.journeys.lookback_days
+    told, people = ws.settings.journeys, ["orders", "people", "identifiers"]
+    days, ratio = told.lookback_days, told.moments_per_purchase
+    flow.step("habits", lambda: habits.build(store), needs=["orders"], reads=[*people, "products"], writes=["habits"])
     flow.step(
-        "journeys", lambda: journeys.build(store, days), needs=["orders"], reads=["orders", "touchpoints", "people", "covariates"],
-        writes=["journeys"], parameters={"lookback_days": days},
+        "journeys", lambda: journeys.build(store, days), needs=["orders"], writes=["journeys"], parameters={"lookback_days": days},
+        reads=[*people, "touchpoints", "covariates", "habits"],
+    )  # fmt: skip
+    flow.step(
+        "moments", lambda: moments.build(store, days, ratio), needs=["orders"], reads=[*people, "touchpoints", "covariates", "habits"],
+        writes=["moments", "journey_facts"], parameters={"lookback_days": days, "moments_per_purchase": ratio},
     )  # fmt: skip
     flow.step(
         "audiences", lambda: audiences.sample(store), needs=["touchpoints"], reads=["touchpoints", "people"],

@@ -1,8 +1,9 @@
 """Journeys: the touches of a person in the days before each purchase, and of those who did not buy.
 
-A purchase closes a journey: its touches are those since the person's previous purchase and within `lookback_days`
-before it; a purchase without a touch is a journey too. Touches that no purchase followed in time make journeys that did
-not convert: they are split where nothing happened for `lookback_days`, and end that long after their last touch (or where
+A purchase closes a journey: its touches are those since the person's previous purchase and within the look-back before
+it; a purchase without a touch is a journey too. The look-back is a number of days, or follows the products in the order
+(the longest of theirs in table `habits`). Touches that no purchase followed in time make journeys that did
+not convert: they are split where nothing happened for the look-back, and end that long after their last touch (or where
 the data end). Every known person with neither touch nor purchase is one row without a touch: without them no model can
 learn what happens on its own.
 """
@@ -10,13 +11,14 @@ learn what happens on its own.
 from __future__ import annotations
 
 from liftwise.core.errors import CannotTell
-from liftwise.pipeline import identity
+from liftwise.pipeline import habits, identity
 from liftwise.store.warehouse import Warehouse
 
 _PURCHASES = """
 CREATE OR REPLACE TEMP TABLE purchases AS
-SELECT p.person_id, o.ordered_at AS ended_at, sum(o.revenue) AS revenue
-FROM orders o JOIN person_of p ON o.person_id = p.account GROUP BY ALL HAVING sum(o.revenue) > 0
+SELECT p.person_id, o.ordered_at AS ended_at, sum(o.revenue) AS revenue, to_days({days}) AS lookback
+FROM orders o JOIN person_of p ON o.person_id = p.account {joined}
+GROUP BY p.person_id, o.ordered_at HAVING sum(o.revenue) > 0
 """
 
 _TOUCHED = """
@@ -25,7 +27,7 @@ WITH horizon AS (
     SELECT greatest((SELECT max(ended_at) FROM purchases), (SELECT max(occurred_at) FROM touchpoints)) AS last
 ), followed AS (
     SELECT p.person_id, t.* EXCLUDE (person_id), b.ended_at AS bought_at, b.revenue,
-           coalesce(t.occurred_at >= b.ended_at - {lookback}, false) AS converted
+           coalesce(t.occurred_at >= b.ended_at - b.lookback, false) AS converted
     FROM touchpoints t JOIN person_of p ON t.person_id = p.account
     ASOF LEFT JOIN purchases b ON p.person_id = b.person_id AND t.occurred_at <= b.ended_at
 ), breaks AS (
@@ -64,22 +66,37 @@ ORDER BY journey_id, position
 """
 
 
-def build(warehouse: Warehouse, lookback_days: int = 30) -> dict[str, float]:
+def purchases(warehouse: Warehouse, lookback_days: habits.Lookback) -> None:
+    """A TEMP table ``purchases`` (person_id, ended_at, revenue, lookback): what a person bought at one moment is one purchase.
+
+    It reads TEMP table ``person_of``; money given back, on the whole, is no purchase.
+    """
+    usual = habits.lookback(warehouse, lookback_days)
+    days, joined = str(usual), ""
+    if lookback_days == "auto":
+        days, joined = f"coalesce(max(h.lookback_days), {usual})::INTEGER", "LEFT JOIN habits h USING (product_id)"
+    warehouse.connection.execute(_PURCHASES.format(days=days, joined=joined))
+
+
+def build(warehouse: Warehouse, lookback_days: habits.Lookback = 30) -> dict[str, float]:
     """Make table `journeys` from touchpoints, orders and people; returns counts for the record.
+
+    Parameters
+    ----------
+    lookback_days : days, or ``"auto"``: a purchase looks back as far as `habits` says of its products.
 
     Raises
     ------
     CannotTell
-        When there are no orders: without an outcome there is no journey.
+        When there are no orders: without an outcome there is no journey. When left to `habits` and there are none.
     """
     if not warehouse.has("orders"):
         raise CannotTell("journeys need orders", fix="deliver an orders table")
     if "touchpoints" not in warehouse.names():
         warehouse.empty("touchpoints")
     identity.accounts(warehouse)
-    lookback = f"to_days({int(lookback_days)})"
-    warehouse.connection.execute(_PURCHASES)
-    warehouse.connection.execute(_TOUCHED.format(lookback=lookback))
+    purchases(warehouse, lookback_days)
+    warehouse.connection.execute(_TOUCHED.format(lookback=f"to_days({habits.lookback(warehouse, lookback_days)})"))
     warehouse.replace("journeys", _JOURNEYS)
     counts = warehouse.sql("""
         SELECT count(DISTINCT journey_id) AS journeys, count(DISTINCT journey_id) FILTER (converted) AS conversions,

@@ -8,5 +8,6 @@ Each member has ``fit(journeys, covariates=None, lift=None)``, ``credit(journeys
 from liftwise.models.attribution.journeys import Journeys
 from liftwise.models.attribution.markov import Markov
 from liftwise.models.attribution.rules import FirstTouch, LastTouch, Linear, Position, TimeDecay
+from liftwise.models.attribution.shapley import Shapley
 
-__all__ = ["FirstTouch", "Journeys", "LastTouch", "Linear", "Markov", "Position", "TimeDecay"]
+__all__ = ["FirstTouch", "Journeys", "LastTouch", "Linear", "Markov", "Position", "Shapley", "TimeDecay"]
