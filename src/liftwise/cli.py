@@ -172,11 +172,12 @@ def measure(
         regions = parts_of(ws, campaign).to_frame(ws.settings.measure.level) if campaign is not None and parts else None
         results, evidence = ws.warehouse.table("lift_results"), ws.warehouse.table("evidence")
         channels, mix = ws.warehouse.table("channel_credits"), _mix_tables(ws)
+        credited, words = _attribution_tables(ws)
         currency = ws.settings.currency
     if answer is not None and regions is not None:
         answer = {**answer, "parts": _records(regions)}
     if as_json:
-        tables = {"lift": results, "evidence": evidence, **mix}
+        tables = {"lift": results, "evidence": evidence, "channel_credits": channels, **credited, **mix}
         _print_json(
             answer if answer is not None else {**flow.as_dict(), **{name: _records(table) for name, table in tables.items()}}
         )
@@ -189,9 +190,15 @@ def measure(
             _table(regions[["part", "effect", "low", "high", "p_value", "p_adjusted"]].round(3), f"Lift of {campaign} by region")
         return
     if not channels.empty and what in (None, "attribution"):
-        _table(
-            channels.pivot_table(index="channel", columns="method", values="conversions").round(0).reset_index(), "Conversions"
-        )
+        from liftwise.outputs.reports import attribution_table
+
+        wide = channels.pivot_table(index="channel", columns="method", values="conversions").round(0).reset_index()
+        _table(attribution_table(channels) if credited else wide, "Conversions credited")
+        told = flow.metrics("attribution")
+        for line in (*words, *(f"Mind: {line}." for line in told.get("tests_left_out", ()))):
+            _say(line)
+        if why := told.get("left_out"):
+            _say(f"The sequence model is left out: {why}.")
     if not results.empty and what in (None, "lift"):
         _table(results[["test_id", "method", "effect", "low", "high", "p_value"]].round(3), "Lift of campaigns")
     if what in (None, "mix") and flow.metrics("mix"):
@@ -513,6 +520,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return str(value.date())
     return "" if value is None or value is pd.NA else f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def _attribution_tables(ws: Workspace) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Tables of the sequence model, none if it could tell nothing, and what there is to say."""
+    from liftwise.outputs.reports import attribution_words
+
+    names = ("channel_effects", "label_credits", "fading", "pair_effects", "influence")
+    return {name: ws.warehouse.table(name) for name in names if ws.warehouse.has(name)}, attribution_words(ws)
 
 
 def _mix_tables(ws: Workspace) -> dict[str, pd.DataFrame]:

@@ -219,6 +219,32 @@ MODELS = (
         need("method"), need("channel"), need("conversions", "number"), need("revenue", "money", "currency"),
         may("low", "number"), may("high", "number"), need("calibrated", "flag"),
     ), ("method", "channel")),
+    Table("channel_effects", "Share of all conversions that would be missing without a channel, by the sequence model.", "models.attribution", (
+        need("method"), need("channel"), need("share", "number", "of conversions"), need("sd", "number"), need("low", "number"),
+        need("high", "number"), need("tested", "flag", note="an experiment stands behind it"),
+        need("tells", "flag", note="the interval leaves out nothing at all"),
+    ), ("method", "channel")),
+    Table("label_credits", "Credit by influencer, content type and platform, beside last touch; rows about too few people are folded.",
+          "flows.measure", (
+        need("method"), need("by", choices="content_type platform influencer_id"), need("name"), need("people", "number", "at least"),
+        need("conversions", "number"), need("revenue", "money", "currency"), may("low", "number"), may("high", "number"),
+        need("last_touch", "number", "conversions"), need("calibrated", "flag"),
+    ), ("method", "by", "name")),
+    Table("fading", "What is left of a touch by time.", "models.attribution", (
+        need("channel"), need("hours", "number", "hours"), need("fresh", "share"), may("low", "share"), may("high", "share"),
+    ), ("channel", "hours")),
+    Table("pair_effects", "What a touch is worth when another came before it within a gap.", "models.attribution", (
+        need("by", choices="channel content_type"), need("first"), need("second"), need("gap_from", "number", "hours"),
+        need("gap_to", "number", "hours"), need("effect", "number", "log-odds of a fresh touch"), may("low", "number"),
+        may("high", "number"), may("multiplier", "number", note="times what the second is worth alone"), may("multiplier_low", "number"),
+        may("multiplier_high", "number"), may("p_value", "share"), may("order", "number", note="effect less that of the reverse order"), may("order_low", "number"),
+        may("order_high", "number"), need("found", "flag"), need("journeys", "number"),
+    ), ("by", "first", "second", "gap_from")),
+    Table("influence", "What touches do to the chance of reaching a stage.", "models.attribution", (
+        need("stage"), need("by"), need("name"), may("change", "number", "probability"), may("low", "number"), may("high", "number"),
+        may("touches", "number"), need("people", "number"), may("auc", "share", note="how well the stage can be read at all"),
+        may("auc_low", "share"), may("tells", "flag"),
+    ), ("stage", "by", "name")),
     Table("lift", "Actual against counterfactual.", "models.causal", (
         need("test_id", "id"), need("unit"), need("week", "week"), need("actual", "number"), need("counterfactual", "number"),
         need("effect", "number"), may("low", "number"), may("high", "number"),

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
-
 from liftwise.core.errors import InputError
-from liftwise.flows import lift, mix
+from liftwise.flows import attribution, lift, mix
 from liftwise.flows.outline import Flow
 from liftwise.store.workspace import Workspace
 
@@ -25,10 +21,7 @@ def measure(ws: Workspace, only: str | None = None, *, again: bool = False, mode
     flow = Flow(ws, "measure", again)
     told = ws.settings.measure
     if only in (None, "attribution"):
-        flow.step(
-            "attribution", lambda: _attribution(ws), needs=["journeys"], writes=["credits", "channel_credits"],
-            parameters={"order": told.markov_order},
-        )  # fmt: skip
+        attribution.step(flow, ws)
     if only in (None, "lift"):
         flow.step(
             "lift", lambda: lift.campaigns(ws), needs=["campaigns", "sales"], writes=["lift", "lift_results", "overlaps"],
@@ -42,20 +35,3 @@ def measure(ws: Workspace, only: str | None = None, *, again: bool = False, mode
     if only in (None, "mix"):
         mix.step(flow, ws, model)
     return flow
-
-
-def _attribution(ws: Workspace) -> dict[str, Any]:
-    from liftwise.models.attribution import FirstTouch, LastTouch, Linear, Markov, Position, TimeDecay
-
-    journeys = ws.warehouse.table("journeys")
-    members = [LastTouch(), FirstTouch(), Linear(), TimeDecay(), Position(), Markov(order=ws.settings.measure.markov_order)]
-    credits: list[pd.DataFrame] = []
-    channels: list[pd.DataFrame] = []
-    for k, member in enumerate(members):
-        ws.progress("attribution", k / len(members), type(member).__name__)
-        member.fit(journeys)
-        credits.append(member.credit(journeys))
-        channels.append(member.channel_credit(journeys))
-    ws.warehouse.write("credits", pd.concat(credits, ignore_index=True))
-    ws.warehouse.write("channel_credits", pd.concat(channels, ignore_index=True))
-    return {"methods": len(members), "journeys": int(journeys["journey_id"].nunique())}

@@ -105,13 +105,19 @@ def attribution(ws: Workspace, truth: Truth) -> Iterator[Row]:
                 "last touch",
                 float(distance["last_touch"]),
             )
-    yield (
-        "attribution, markov",
-        "revenue credited to marketing, relative",
-        float(total.filter(like="markov").iloc[0]),
-        "last touch",
-        float(total["last_touch"]),
-    )
+    for method in ("markov", "lstm"):
+        yield (
+            f"attribution, {method}",
+            "revenue credited to marketing, relative",
+            float(total.filter(like=method).iloc[0]),
+            "last touch",
+            float(total["last_touch"]),
+        )
+    effects = ws.warehouse.table("channel_effects").set_index("channel")
+    orders = ws.warehouse.sql("SELECT sum(revenue) AS sold FROM moments WHERE converted AND position <= 1")["sold"].iloc[0]
+    share = true / float(orders)
+    missed = ~((effects["low"] <= share[effects.index]) & (share[effects.index] <= effects["high"]))
+    yield "attribution, lstm", "90 % interval of a channel misses the truth", float(missed.mean()), "last touch", 1.0
 
 
 def lift(ws: Workspace, truth: Truth) -> Iterator[Row]:

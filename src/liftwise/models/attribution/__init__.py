@@ -1,13 +1,42 @@
-"""Who earned a conversion: credit rules and an exact Markov chain, behind one interface.
+"""Who earned a conversion: credit rules, chains, games and sequence models behind one interface.
 
 Each member has ``fit(journeys, covariates=None, lift=None)``, ``credit(journeys)`` (table `credits`) and
 ``channel_credit(journeys)`` (table `channel_credits`). Credits of a converting journey sum to 1; what no touch earned is
-``organic``. Rules share out conversions, they do not prove cause: their credits are never marked as calibrated.
+``organic``. Rules share out conversions, they do not prove cause: their credits are never marked as calibrated. Of
+`LSTMAttribution` each channel says whether an experiment stands behind it.
 """
 
-from liftwise.models.attribution.journeys import Journeys
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from liftwise.models.attribution.journeys import Journeys, Label
 from liftwise.models.attribution.markov import Markov
 from liftwise.models.attribution.rules import FirstTouch, LastTouch, Linear, Position, TimeDecay
 from liftwise.models.attribution.shapley import Shapley
 
-__all__ = ["FirstTouch", "Journeys", "LastTouch", "Linear", "Markov", "Position", "Shapley", "TimeDecay"]
+if TYPE_CHECKING:
+    from liftwise.models.attribution.joint import LSTMAttribution
+
+__all__ = [
+    "FirstTouch",
+    "Journeys",
+    "LSTMAttribution",
+    "Label",
+    "LastTouch",
+    "Linear",
+    "Markov",
+    "Position",
+    "Shapley",
+    "TimeDecay",
+]
+
+LAZY = {"LSTMAttribution": "joint", "AttentionAttribution": "attention"}  # need torch, which is slow to import
+
+
+def __getattr__(name: str) -> object:
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{LAZY[name]}"), name)

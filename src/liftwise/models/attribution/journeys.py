@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,14 @@ from liftwise.core.errors import CannotTell, InputError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Label:
+    """What else is known of a touch (content type, platform, influencer): codes (touches,), −1 where it is not, into `names`."""
+
+    codes: Ints
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,10 @@ class Journeys:
     conversions, value, nulls : (n,) conversions of this journey (0 or 1 for single ones), their revenue, and how often it
         did not convert (aggregated paths have counts).
     channels : names.
+    facts : (n, k) what is known of the person at the journey's end, not a number where it is not.
+    fact_names : names of the k facts.
+    kept : share of not buying that is kept: 1 where everybody was watched to a common end, less in table `moments`.
+    labels : by name, what else is known of the touches.
     """
 
     ids: NDArray[np.object_]
@@ -40,10 +52,25 @@ class Journeys:
     value: Floats
     nulls: Floats
     channels: tuple[str, ...]
+    facts: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    fact_names: tuple[str, ...] = ()
+    kept: float = 1.0
+    labels: Mapping[str, Label] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, channels: Sequence[str] | None = None) -> Journeys:
-        """From table `journeys`; rows may be in any order. `channels` fixes the codes (unknown ones raise).
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        channels: Sequence[str] | None = None,
+        facts: pd.DataFrame | None = None,
+        labels: Sequence[str] = (),
+    ) -> Journeys:
+        """From table `journeys` or `moments`; rows may be in any order. `channels` fixes the codes (unknown ones raise).
+
+        Parameters
+        ----------
+        facts : table `journey_facts`.
+        labels : columns of `frame` to keep as labels.
 
         Raises
         ------
@@ -58,15 +85,15 @@ class Journeys:
         names = frame["channel"].to_numpy(dtype=object)[touched]
         known = tuple(channels) if channels is not None else tuple(sorted(set(names)))
         codes = pd.Index(known).get_indexer(pd.Index(names, dtype=object)) if len(names) else np.empty(0, np.int64)
-        if (codes < 0).any():
-            strange = sorted(set(names[codes < 0]))
-            raise InputError(f"channels never seen when fitting: {', '.join(map(str, strange))}", fix="fit again with them")
+        _refuse_strange(set(names[codes < 0]))
         head = frame.iloc[first]
         converted = head["converted"].to_numpy(dtype=bool).astype(float)
+        kept = float(head["kept"].iloc[0]) if "kept" in head and len(head) else 1.0
         return cls(
             ids, offsets, codes.astype(np.int64), frame["touch_id"].to_numpy(dtype=object)[touched],
             frame["hours_before_end"].to_numpy(dtype=float)[touched], converted, head["revenue"].to_numpy(dtype=float) * converted,
-            1 - converted, known,
+            1 - converted, known, *_pivot(facts, ids), kept,
+            {name: _label(frame[name].to_numpy(dtype=object)[touched]) for name in labels if name in frame},
         )  # fmt: skip
 
     @classmethod
@@ -99,10 +126,57 @@ class Journeys:
         """Journey of each touch."""
         return np.repeat(np.arange(len(self.ids)), self.lengths)
 
+    def take(self, rows: NDArray[np.int64]) -> Journeys:
+        """The journeys at `rows`, in that order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        at = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return replace(
+            self, ids=self.ids[rows], offsets=offsets, codes=self.codes[at], touch_ids=self.touch_ids[at], hours=self.hours[at],
+            conversions=self.conversions[rows], value=self.value[rows], nulls=self.nulls[rows],
+            facts=self.facts[rows] if len(self.facts) else self.facts,
+            labels={name: Label(label.codes[at], label.names) for name, label in self.labels.items()},
+        )  # fmt: skip
+
+    def recoded(self, channels: tuple[str, ...]) -> Journeys:
+        """The same journeys with codes into `channels`.
+
+        Raises
+        ------
+        InputError
+            When a channel is not among them.
+        """
+        if channels == self.channels:
+            return self
+        _refuse_strange(set(self.channels) - set(channels))
+        return replace(self, codes=pd.Index(channels).get_indexer(pd.Index(self.channels))[self.codes], channels=channels)
+
     def require_conversions(self) -> None:
         """Raise when there is nothing to give credit for."""
         if self.conversions.sum() <= 0:
             raise CannotTell("no journey converted", fix="deliver orders of the people who were touched")
+
+
+def _refuse_strange(strange: set[str]) -> None:
+    if strange:
+        names = ", ".join(sorted(map(str, strange)))
+        raise InputError(f"channels never seen when fitting: {names}", fix="fit again with them")
+
+
+def _pivot(facts: pd.DataFrame | None, ids: NDArray[np.object_]) -> tuple[Floats, tuple[str, ...]]:
+    """Table `journey_facts` as a matrix, journeys by facts."""
+    if facts is None or facts.empty:
+        return np.empty((0, 0)), ()
+    row = pd.Index(ids).get_indexer(pd.Index(facts["journey_id"].to_numpy(dtype=object)))
+    column, names = pd.factorize(facts["name"].to_numpy(dtype=object), sort=True)
+    out = np.full((len(ids), len(names)), np.nan)
+    out[row[row >= 0], column[row >= 0]] = facts["value"].to_numpy(dtype=float)[row >= 0]
+    return out, tuple(map(str, names))
+
+
+def _label(values: NDArray[np.object_]) -> Label:
+    codes, names = pd.factorize(values, sort=True)
+    return Label(codes.astype(np.int64), tuple(map(str, names)))
 
 
 def credit_frame(journeys: Journeys, share: Floats, method: str) -> pd.DataFrame:

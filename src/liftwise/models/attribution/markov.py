@@ -96,7 +96,7 @@ class Markov:
         return pd.DataFrame({"journey_id": arrays.ids, "probability": probability})
 
     def _known(self, journeys: pd.DataFrame | Journeys) -> Journeys:
-        return journeys if isinstance(journeys, Journeys) else Journeys.of(journeys, self.channels_)
+        return journeys.recoded(self.channels_) if isinstance(journeys, Journeys) else Journeys.of(journeys, self.channels_)
 
     def _shares(self, arrays: Journeys) -> Floats:
         weight = np.maximum(self.share_, 1e-12)[arrays.codes]

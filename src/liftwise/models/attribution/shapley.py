@@ -14,7 +14,6 @@ Harsanyi dividends d (the Möbius transform of v), channel c gets the sum of d(T
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -119,14 +118,8 @@ class Shapley:
     def _known(self, journeys: pd.DataFrame | Journeys) -> Journeys:
         if not isinstance(journeys, Journeys):
             return Journeys.of(journeys, self.channels_)
-        if journeys.channels == self.channels_:
-            return journeys
-        strange = sorted(set(journeys.channels) - set(self.channels_))
-        if strange:
-            raise InputError(f"channels never seen when fitting: {', '.join(strange)}", fix="fit again with them")
         _check(journeys)
-        ours = np.array([self.channels_.index(name) for name in journeys.channels], np.int64)
-        return replace(journeys, codes=ours[journeys.codes], channels=self.channels_)
+        return journeys.recoded(self.channels_)
 
     def _shares(self, arrays: Journeys) -> Floats:
         """Credit of each touch, (touches,), were its journey to convert."""
@@ -172,12 +165,7 @@ def _members(sets: Ints, channels: int) -> Floats:
 def _converting(arrays: Journeys) -> Journeys:
     """Without the journeys that did not convert."""
     arrays.require_conversions()
-    won = arrays.conversions > 0
-    mine = np.flatnonzero(np.repeat(won, arrays.lengths))
-    return Journeys(
-        arrays.ids[won], np.append(0, np.cumsum(arrays.lengths[won])), arrays.codes[mine], arrays.touch_ids[mine],
-        arrays.hours[mine], arrays.conversions[won], arrays.value[won], arrays.nulls[won], arrays.channels,
-    )  # fmt: skip
+    return arrays.take(np.flatnonzero(arrays.conversions > 0))
 
 
 def _by_set(arrays: Journeys) -> Journeys:

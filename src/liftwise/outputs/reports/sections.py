@@ -11,6 +11,7 @@ import pandas as pd
 from liftwise.core.colours import PALETTE, QUIET
 from liftwise.flows.lift import MAIN
 from liftwise.flows.overlaps import joint_result
+from liftwise.outputs.reports import attribution as of_attribution
 from liftwise.outputs.reports import mix as of_mix
 from liftwise.outputs.reports.words import between, lift_sentence, listing, short
 from liftwise.store.workspace import Workspace
@@ -194,24 +195,16 @@ def _against(weeks: pd.DataFrame, name: str) -> go.Figure:
 
 
 def attribution(ws: Workspace) -> Section | None:
-    """What each rule says, side by side, because they disagree."""
+    """What touches earned, beside what each rule says, because they disagree."""
     table = ws.warehouse.table("channel_credits")
     if table.empty:
         return None
-    import plotly.graph_objects as go
-
-    wide = table.pivot_table(index="channel", columns="method", values="conversions", aggfunc="sum", fill_value=0)
-    wide = wide.loc[wide.mean(axis=1).sort_values(ascending=False).index]
-    spread = (wide.max(axis=1) - wide.min(axis=1)).drop("organic", errors="ignore")
-    sentence = (
-        f"The rules disagree most about {spread.idxmax()}: {short(wide.loc[spread.idxmax()].min())} to "
-        f"{short(wide.loc[spread.idxmax()].max())} conversions. They share out conversions, they do not prove cause: "
-        "none is calibrated by an experiment, so none may move money by itself."
-    )
-    figure = go.Figure()
-    for k, method in enumerate(wide.columns):
-        figure.add_bar(x=wide.index, y=wide[method], name=str(method), marker_color=PALETTE[k % len(PALETTE)])
-    return Section("attribution", "Attribution", sentence, (_styled(figure, "Conversions credited, by rule", barmode="group"),))
+    figures, tables = of_attribution.attribution_figures(ws), ()
+    if not ws.warehouse.table("channel_effects").empty:
+        tables = (("Conversions credited", of_attribution.attribution_table(table)),)
+        strip = of_attribution.attribution_strip(ws)
+        figures = (*figures, strip) if strip is not None else figures
+    return Section("attribution", "Attribution", " ".join(of_attribution.attribution_words(ws)), figures, tables)
 
 
 def health(ws: Workspace) -> Section | None:

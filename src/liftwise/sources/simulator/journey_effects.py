@@ -55,7 +55,12 @@ def media(eq, codes, born, day, first, last, at, skip, off, whole):  # pragma: n
                 for j in range(i - 1, first - 1, -1):
                     if day[i] - day[j] > WITHIN:
                         break
-                    if codes[j] == eq.orders[q, 0] and j != skip and codes[j] != off and not (whole and off >= 0 and born[j] == off):
+                    if (
+                        codes[j] == eq.orders[q, 0]
+                        and j != skip
+                        and codes[j] != off
+                        and not (whole and off >= 0 and born[j] == off)
+                    ):
                         weight = 1.0 + eq.ordered
                         break
         stock[codes[i]] += weight * fresh(at - day[i], eq.fades[codes[i]], eq.law[codes[i]])

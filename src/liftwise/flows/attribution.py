@@ -1,0 +1,275 @@
+"""Attribution: every rule on the journeys, and the sequence model on moments, held against the tests there are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from liftwise.core.errors import CannotTell
+from liftwise.core.uncertainty import normal_quantile
+from liftwise.flows.outline import Flow
+from liftwise.governance.cells import Cells
+from liftwise.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from liftwise.models.attribution import Journeys, Shapley
+    from liftwise.models.attribution.joint import LSTMAttribution
+
+WRITES = ("credits", "channel_credits", "label_credits", "channel_effects", "fading", "pair_effects", "influence")
+LABELS = ("content_type", "platform", "influencer_id")
+LEARNED, PAIRS, STAGES = 150_000, 400_000, 60_000  # moments that are learned from; that pairs, and stages, are read from
+SOON = 168.0  # hours after a touch in which a stage counts as its doing
+PARTS = 4096  # of moments, by the first three letters of their ids
+
+
+def step(flow: Flow, ws: Workspace) -> None:
+    """The step of `measure`."""
+    flow.step(
+        "attribution", lambda: attribution(ws), needs=["journeys"], writes=WRITES,
+        reads=["journeys", "moments", "journey_facts", "lift_tests", "sales", "touchpoints"],
+        parameters={"order": ws.settings.measure.markov_order, "level": ws.settings.measure.level, "seed": ws.settings.seed},
+    )  # fmt: skip
+
+
+def attribution(ws: Workspace) -> dict[str, Any]:
+    """Tables `credits`, `channel_credits` and those of the sequence model; returns what the record keeps.
+
+    What the sequence model cannot tell is left out with its reason; the rules stand without it.
+    """
+    credits, channels = rules(ws)
+    told: dict[str, Any] = {}
+    try:
+        model, game, notes = learned(ws)
+    except CannotTell as reason:
+        told["left_out"] = str(reason)
+        for table in WRITES[2:]:
+            ws.warehouse.drop(table)
+    else:
+        won = moments(ws, model.channels_, "converted")
+        for member in (game, model):
+            credits.append(member.credit(won))
+            channels.append(member.channel_credit(won))
+        readings(ws, model, won)
+        told |= {"calibrated": model.calibrated_, "summary": model.summary(), "tests_left_out": notes}
+    ws.progress("attribution", 0.97, "writing credits")
+    ws.warehouse.write("credits", pd.concat(credits, ignore_index=True))
+    ws.warehouse.write("channel_credits", pd.concat(channels, ignore_index=True))
+    return {"methods": len(channels), **told}
+
+
+def rules(ws: Workspace) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+    """Tables `credits` and `channel_credits` of every rule."""
+    from liftwise.models.attribution import FirstTouch, Journeys, LastTouch, Linear, Markov, Position, TimeDecay
+
+    journeys = Journeys.of(ws.warehouse.table("journeys"))
+    members = (LastTouch(), FirstTouch(), Linear(), TimeDecay(), Position(), Markov(order=ws.settings.measure.markov_order))
+    credits, channels = list[pd.DataFrame](), list[pd.DataFrame]()
+    for k, member in enumerate(members):
+        ws.progress("attribution", 0.3 * k / len(members), type(member).__name__)
+        member.fit(journeys)
+        credits.append(member.credit(journeys))
+        channels.append(member.channel_credit(journeys))
+    return credits, channels
+
+
+def learned(ws: Workspace) -> tuple[LSTMAttribution, Shapley, list[str]]:
+    """What learns from moments: the sequence model and the game of channel sets; and why tests were not used.
+
+    The game needs moments too: of journeys that did not convert, the table `journeys` has none without a touch.
+
+    Raises
+    ------
+    CannotTell
+        When there are no moments, or they do not carry an answer.
+    """
+    from liftwise.models.attribution import LSTMAttribution, Shapley
+
+    if not ws.warehouse.has("moments"):
+        raise CannotTell("no moments to learn from", fix="run: liftwise refresh")
+    names = ws.warehouse.sql("SELECT DISTINCT channel FROM moments WHERE channel IS NOT NULL ORDER BY channel")["channel"]
+    channels = tuple(map(str, names))
+    lift, notes = shares(ws, channels)
+    model = LSTMAttribution(labels=LABELS, most=LEARNED, level=ws.settings.measure.level, seed=ws.settings.seed)
+    sample = moments(ws, channels, _part(ws, LEARNED))
+    model.fit(sample, lift=lift, progress=lambda done: ws.progress("attribution", 0.3 + 0.5 * done, "sequence model"))
+    return model, Shapley(seed=ws.settings.seed).fit(replace(sample, nulls=sample.nulls / sample.kept)), notes
+
+
+def moments(ws: Workspace, channels: tuple[str, ...], where: str) -> Journeys:
+    """The moments that a condition names, with what was known of each person."""
+    from liftwise.models.attribution import Journeys
+
+    columns = "journey_id, position, touch_id, hours_before_end, channel, content_type, platform, influencer_id, kind, converted, revenue, kept"
+    frame = ws.warehouse.sql(f"SELECT {columns} FROM moments WHERE {where}")
+    facts = ws.warehouse.sql(
+        f"SELECT f.* FROM journey_facts f SEMI JOIN (SELECT journey_id FROM moments WHERE {where}) USING (journey_id)"
+    )
+    return Journeys.of(frame, channels, facts, (*LABELS, "kind"))
+
+
+def _part(ws: Workspace, wanted: int) -> str:
+    """A condition that takes about `wanted` moments, or all: ids are hashes, so their beginning is a fair draw."""
+    number = int(ws.warehouse.sql("SELECT count(*) AS n FROM moments WHERE position <= 1")["n"].iloc[0])
+    parts = int(np.ceil(PARTS * wanted / max(number, 1)))
+    return "true" if parts >= PARTS else f"left(journey_id, 3) < '{parts:03x}'"
+
+
+def shares(ws: Workspace, channels: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
+    """What tests of whole channels say, as shares of all revenue; and why others are not used.
+
+    A test says what the channel brought where and while it ran. Per touch, that holds elsewhere too: so its share of what was sold
+    there is multiplied by how many touches there are for the sales of all regions and weeks, over how many there were in the test.
+    """
+    notes, rows = list[str](), list[dict[str, Any]]()
+    sales = ws.warehouse.table("sales", ["week", "region", "revenue"])
+    touches = _touches(ws)
+    for test in ws.warehouse.table("lift_tests").to_dict("records"):
+        metric = test["metric"] if isinstance(test["metric"], str) else "revenue"
+        regions = [name.strip() for name in test["regions"].split(";")] if isinstance(test["regions"], str) else []
+        sold, seen = (_within(frame, test, regions) for frame in (sales, touches[touches["channel"] == test["channel"]]))
+        if any(isinstance(test[part], str) and test[part] for part in ("influencer_id", "content_type", "campaign_id")):
+            notes.append(f"test {test['test_id']} is of a part of its channel: not used")
+        elif test["channel"] not in channels:
+            notes.append(f"test {test['test_id']} is of {test['channel']}, which no journey has: not used")
+        elif not test["standard_error"] > 0:
+            notes.append(f"test {test['test_id']} has no standard error: not used")
+        elif metric == "conversion_rate":
+            rows.append({name: test[name] for name in ("channel", "effect", "standard_error")} | {"metric": metric})
+        elif metric != "revenue":
+            notes.append(f"test {test['test_id']} counts {metric}, which cannot be set against sales: not used")
+        elif min(sold[0], seen[0]) <= 0:
+            notes.append(f"test {test['test_id']} ran where and when no sales or no touches are known: not used")
+        else:
+            scale = seen[1] / seen[0] / sold[1]
+            rows.append({"channel": test["channel"], "effect": test["effect"] * scale, "standard_error": test["standard_error"] * scale,
+                         "metric": "share"})  # fmt: skip
+    return pd.DataFrame(rows, columns=["channel", "effect", "standard_error", "metric"]), notes
+
+
+def _touches(ws: Workspace) -> pd.DataFrame:
+    """Touches by period, region and channel."""
+    period = ws.settings.grid.sql("occurred_at", timestamp=True)
+    return ws.warehouse.sql(f"""
+        SELECT {period}::TIMESTAMP AS week, region, channel, count(*)::DOUBLE AS revenue FROM touchpoints GROUP BY ALL
+    """)
+
+
+def _within(frame: pd.DataFrame, test: dict[str, Any], regions: list[str]) -> tuple[float, float]:
+    """Sum where and while a test ran, and sum of all; where no region is known, all regions count on both sides."""
+    during = (frame["week"] > test["starts_on"] - pd.Timedelta(days=7)) & (frame["week"] <= test["ends_on"])
+    here = frame["region"].isin(regions) if regions and frame["region"].notna().any() else True
+    return float(frame.loc[during & here, "revenue"].sum()), float(frame["revenue"].sum())
+
+
+def readings(ws: Workspace, model: LSTMAttribution, won: Journeys) -> None:
+    """Tables `channel_effects`, `fading`, `label_credits`, `pair_effects`, `influence`."""
+    ws.warehouse.write("channel_effects", model.effects_.assign(method=model.method))
+    ws.warehouse.write("fading", model.fading_)
+    ws.progress("attribution", 0.85, "credit by influencer, content, platform")
+    ws.warehouse.write("label_credits", _by_label(ws, model, won))
+    ws.progress("attribution", 0.9, "what works together, and when")
+    # one touch is no pair: leaving those out changes nothing but the time it takes
+    several = moments(
+        ws, model.channels_, f"{_part(ws, 3 * PAIRS)} AND journey_id IN (SELECT journey_id FROM moments WHERE position = 2)"
+    )
+    _write_or_drop(ws, "pair_effects", lambda: _pairs(model, several))
+    ws.progress("attribution", 0.94, "what touches do at each stage")
+    sample = moments(ws, model.channels_, _part(ws, STAGES))
+    _write_or_drop(ws, "influence", lambda: _stages(ws, model, sample))
+
+
+def _write_or_drop(ws: Workspace, name: str, work: Any) -> None:
+    """A table that cannot be told is left out, so that none speaks of data that are gone."""
+    try:
+        ws.warehouse.write(name, work())
+    except CannotTell:
+        ws.warehouse.drop(name)
+
+
+def _by_label(ws: Workspace, model: LSTMAttribution, won: Journeys) -> pd.DataFrame:
+    """Credit by value of each label beside last touch; rows about too few people are folded into `other`."""
+    from liftwise.models.attribution import LastTouch
+
+    person = ws.warehouse.sql("SELECT DISTINCT journey_id, person_id FROM moments WHERE converted").set_index("journey_id")
+    who = pd.factorize(person["person_id"].reindex(won.ids))[0][won.owner]
+    ours, last, owner = model.shares(won), LastTouch().shares(won), won.owner
+    effects = model.effects_
+    spread = (effects["sd"] / effects["share"].where(effects["share"] > 0)).to_numpy()[won.codes]
+    frames = list[pd.DataFrame]()
+    for by in LABELS:
+        label = won.labels.get(by)
+        if label is None or not label.names:
+            continue
+        touches = pd.DataFrame({
+            "name": np.array([*label.names, None], object)[label.codes], "person": who, "conversions": ours,
+            "revenue": ours * won.value[owner], "sd": np.nan_to_num(ours * spread), "last_touch": last,
+        }).dropna(subset=["name"])  # fmt: skip
+        found = touches.groupby("name").agg(conversions=("conversions", "sum"), revenue=("revenue", "sum"), sd=("sd", "sum"),
+                                            last_touch=("last_touch", "sum"), people=("person", "nunique")).reset_index()  # fmt: skip
+        frames.append(found.assign(by=by, buyers=found["people"]))
+    if not frames:
+        raise CannotTell("touches have no labels")
+    shown = Cells().suppress(
+        pd.concat(frames, ignore_index=True), "people", "buyers", names=["name"], group=["by"],
+        fold=["conversions", "revenue", "sd", "last_touch"],
+    )  # fmt: skip
+    z = normal_quantile(model.level)
+    return shown.assign(
+        low=(shown["conversions"] - z * shown["sd"]).clip(lower=0), high=shown["conversions"] + z * shown["sd"],
+        method=model.method, calibrated=model.calibrated_ == "calibrated",
+    ).drop(columns=["buyers", "sd", "withheld"])  # fmt: skip
+
+
+def _pairs(model: LSTMAttribution, sample: Journeys) -> pd.DataFrame:
+    """Pairs of channels, and of content types."""
+    from liftwise.models.attribution.interactions import pairs
+
+    reading = model.read(sample)
+    frames = [pairs(sample, reading.left, reading.base, level=model.level).to_frame().assign(by="channel")]
+    label = sample.labels.get("content_type")
+    if label is not None and len(label.names) > 1:
+        # what has no content type keeps its channel: it belongs to the baseline all the same
+        names = (*label.names, *(name for name in sample.channels if name not in label.names))
+        plain = np.array([names.index(name) for name in sample.channels])[sample.codes]
+        typed = replace(sample, channels=names, codes=np.where(label.codes >= 0, label.codes, plain))
+        frames.append(pairs(typed, reading.left, reading.base, level=model.level).to_frame().assign(by="content_type"))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _stages(ws: Workspace, model: LSTMAttribution, sample: Journeys) -> pd.DataFrame:
+    """What each content type, influencer and platform does to awareness, consideration and conversion."""
+    from liftwise.models.attribution.influence import outcomes_of, read_states
+
+    reading, owner, kind = model.read(sample, states=True), sample.owner, sample.labels["kind"]
+    person = ws.warehouse.sql(f"SELECT DISTINCT journey_id, person_id FROM moments WHERE {_part(ws, STAGES)}")
+    who = pd.factorize(person.set_index("journey_id")["person_id"].reindex(sample.ids))[0]
+    bought, kinds = (sample.conversions > 0).astype(float), np.array([*kind.names, None], object)[kind.codes]
+    outcomes = outcomes_of(kinds, owner, sample.hours, bought, within=SOON)
+    labels = {name: (sample.labels[name].codes, sample.labels[name].names) for name in LABELS if name in sample.labels}
+    assert reading.states is not None
+    found = read_states(reading.states, labels, who[owner], outcomes, journey=owner, begun=(who, _begun(sample, kinds)),
+                        level=model.level, seed=model.seed)  # fmt: skip
+    shown = Cells().suppress(
+        found.frame, "people", names=["name"], group=["stage", "by"],
+        columns=["change", "low", "high", "touches", "auc", "auc_low", "tells"],
+    )  # fmt: skip
+    return shown[shown["withheld"] == ""].drop(columns="withheld")
+
+
+def _begun(sample: Journeys, kinds: np.ndarray) -> dict[str, np.ndarray]:
+    """What the state before any touch goes with: stages shown soon after the window opened; purchases of the untouched."""
+    from liftwise.models.attribution.influence import STAGES as SHOWN
+
+    widest = float(sample.hours.max(initial=SOON)) if len(sample.hours) else SOON
+    early = sample.hours >= widest - SOON
+    out = dict[str, np.ndarray]()
+    for stage, shows in SHOWN.items():
+        if shows:
+            first = early & np.isin(kinds.astype(str), list(shows))
+            out[stage] = np.minimum(np.bincount(sample.owner[first], minlength=len(sample.ids)), 1).astype(float)
+        else:
+            out[stage] = np.where(sample.lengths == 0, sample.conversions, np.nan)
+    return out

@@ -1,0 +1,114 @@
+# pyright: basic
+"""Journeys as tensors: random batches, each cut into groups of like length, so that little is padding.
+
+A batch of one length only would be biased, since length goes with buying; a random batch in which the gradient is gathered over
+groups of like length is not, and takes a third of the time of one padded to its longest journey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from liftwise.core.uncertainty import Floats
+from liftwise.models.attribution.journeys import Journeys
+from liftwise.models.attribution.network import Batch, marks
+
+GROUPS = 4  # of like length in a batch
+READ = 4096  # journeys read at a time when nothing is learned
+LONGEST = 256  # touches of a journey that are read: the newest
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How facts become inputs: centre and spread of each, and where one is missing (then it counts as average, and is marked)."""
+
+    names: tuple[str, ...]
+    centre: Floats
+    spread: Floats
+    missing: np.ndarray
+
+    @classmethod
+    def of(cls, journeys: Journeys) -> Scale:
+        """Learned from the journeys that are fitted."""
+        facts = journeys.facts
+        if not facts.size:
+            return cls((), np.empty(0), np.empty(0), np.empty(0, bool))
+        hole = np.isnan(facts)
+        some = np.where(hole.all(axis=0), 0.0, facts)
+        centre, spread = np.nanmean(some, axis=0), np.nanstd(some, axis=0)
+        return cls(journeys.fact_names, centre, np.where(spread > 0, spread, 1.0), np.asarray(hole.any(axis=0)))
+
+    @property
+    def width(self) -> int:
+        """Inputs."""
+        return max(1, len(self.names) + int(self.missing.sum()))
+
+    def inputs(self, journeys: Journeys) -> np.ndarray:
+        """(n, width), those that are missing at 0; a constant without facts."""
+        if not self.names:
+            return np.zeros((len(journeys.ids), 1), np.float32)
+        facts = np.full((len(journeys.ids), len(self.names)), np.nan)
+        for k, name in enumerate(self.names):
+            if name in journeys.fact_names and len(journeys.facts):
+                facts[:, k] = journeys.facts[:, journeys.fact_names.index(name)]
+        hole = np.isnan(facts)
+        scaled = np.where(hole, 0.0, (facts - self.centre) / self.spread).clip(-6, 6)
+        return np.column_stack([scaled, hole[:, self.missing]]).astype(np.float32)
+
+
+class Tensors:
+    """Journeys ready to be cut into batches; `labels` (name → known names) fixes the codes of labels."""
+
+    def __init__(self, journeys: Journeys, scale: Scale, labels: dict[str, tuple[str, ...]]) -> None:
+        self.journeys = journeys
+        self.first = np.maximum(journeys.offsets[:-1], journeys.offsets[1:] - LONGEST)
+        self.lengths = journeys.offsets[1:] - self.first
+        self.facts, self.marks = torch.from_numpy(scale.inputs(journeys)), torch.from_numpy(marks(journeys))
+        self.bought = torch.from_numpy((journeys.conversions > 0).astype(np.float32))
+        self.weight = torch.where(self.bought > 0, 1.0, 1.0 / journeys.kept)
+        self.hours, self.codes = journeys.hours.astype(np.float32), journeys.codes
+        self.labels = np.stack([_coded(journeys, name, names) for name, names in labels.items()], -1) if labels else None
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The journeys at `rows`, padded to the longest of them."""
+        lengths = self.lengths[rows]
+        steps = np.arange(max(1, int(lengths.max(initial=1))))
+        mask = steps < lengths[:, None]
+        at = np.where(mask, self.first[rows][:, None] + steps, 0)
+        some = len(self.codes) > 0
+        codes = self.codes[at] * mask if some else np.zeros(at.shape, np.int64)
+        hours = self.hours[at] * mask if some else np.zeros(at.shape, np.float32)
+        labels = self.labels[at] * mask[..., None] if self.labels is not None and some else np.zeros((*at.shape, 0), np.int64)
+        if self.labels is not None and not some:
+            labels = np.zeros((*at.shape, self.labels.shape[-1]), np.int64)
+        return Batch(
+            torch.from_numpy(codes), torch.from_numpy(hours), torch.from_numpy(mask.astype(np.float32)), torch.from_numpy(labels),
+            self.facts[rows], self.marks[rows], self.bought[rows], self.weight[rows], rows, at[mask],
+        )  # fmt: skip
+
+    def grouped(self, rows: np.ndarray, groups: int = GROUPS) -> Iterator[Batch]:
+        """`rows` in groups of like length."""
+        order = rows[np.argsort(self.lengths[rows], kind="stable")]
+        for part in np.array_split(order, groups):
+            if len(part):
+                yield self.batch(part)
+
+    def all(self) -> Iterator[Batch]:
+        """Every journey, those of like length together."""
+        order = np.argsort(self.lengths, kind="stable")
+        for start in range(0, len(order), READ):
+            yield self.batch(order[start : start + READ])
+
+
+def _coded(journeys: Journeys, name: str, names: tuple[str, ...]) -> np.ndarray:
+    """Codes from 1 into `names`; 0 where a touch has none or one that was not there when fitting."""
+    label = journeys.labels.get(name)
+    if label is None:
+        return np.zeros(len(journeys.codes), np.int64)
+    place = {known: k + 1 for k, known in enumerate(names)}
+    table = np.array([*(place.get(known, 0) for known in label.names), 0], np.int64)
+    return table[label.codes]

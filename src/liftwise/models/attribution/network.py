@@ -1,0 +1,177 @@
+# pyright: basic
+"""The networks: how a journey is read, and what a touch adds.
+
+Both read touches in order with an LSTM whose inputs are learned places of channel and labels, the time since the touch before
+and whether there was one. A touch's state knows what came before it and nothing of what comes after, so a journey need not be
+read again when it grows.
+
+- `Joint`: log-odds = organic(what is known of the person) + Σ valueᵢ · freshᵢ + selection. A value cannot be negative;
+  what is left of it fades by a law that each channel learns as a mixture of exponential and delayed ones (so also hyperbolic
+  ones: a mixture of exponentials). Selection is a bounded marker of intent: it may use that a channel was seen, and is kept when
+  the touch is taken away. Only experiments can tell it from an effect, so it sees tested channels alone.
+- `Attention`: log-odds = organic + w · Σ attentionᵢ stateᵢ, attention a softmax that sums to 1 (Khedekar 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from liftwise.models.attribution.journeys import Journeys
+
+LASTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, np.inf)  # days after which an exponential is at 1/e
+PEAKS = (0.75, 2.0, 5.0)  # days after which a delayed law is at its top
+LOOKS = (1.0, 3.0, 8.0)  # days over which selection looks back
+BOUND = 2.5  # log-odds that selection may add or take
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Journeys of like length, padded on the right: codes, hours, mask (b, length), facts (b, k), marks (b, m), y, weight (b,)."""
+
+    codes: Tensor
+    hours: Tensor
+    mask: Tensor
+    labels: Tensor  # (b, length, labels), 0 where unknown
+    facts: Tensor
+    marks: Tensor
+    bought: Tensor
+    weight: Tensor
+    rows: np.ndarray
+    at: np.ndarray  # (touches,) of this batch, in the order of `mask`
+
+
+def fresh(hours: Tensor) -> Tensor:
+    """Each law's share left after `hours`, (..., laws)."""
+    days = hours.unsqueeze(-1) / 24.0
+    fading = torch.exp(-days / torch.tensor(LASTS, dtype=hours.dtype))
+    late = days / torch.tensor(PEAKS, dtype=hours.dtype)
+    return torch.cat([fading, late * torch.exp(1.0 - late)], -1)
+
+
+class Reader(nn.Module):
+    """Touches in order → states (b, length, hidden)."""
+
+    def __init__(self, channels: int, sizes: Sequence[int], hidden: int, width: int = 12) -> None:
+        super().__init__()
+        self.channel = nn.Embedding(channels, width)
+        widths = [min(6, 2 + size // 4) for size in sizes]
+        self.label = nn.ModuleList(nn.Embedding(size + 1, part) for size, part in zip(sizes, widths, strict=True))
+        inside = width + sum(widths) + 2
+        self.lstm = nn.LSTM(inside, hidden, batch_first=True)
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """What the LSTM sees of each touch."""
+        gap = torch.zeros_like(batch.hours)
+        gap[:, 1:] = (batch.hours[:, :-1] - batch.hours[:, 1:]).clamp(min=0)
+        first = torch.zeros_like(gap)
+        first[:, 0] = 1
+        known = [module(batch.labels[..., k]) for k, module in enumerate(self.label)]
+        return torch.cat([self.channel(batch.codes), *known, torch.stack([torch.log1p(gap) / 5, first], -1)], -1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.lstm(self.inputs(batch))[0]
+
+
+class Organic(nn.Module):
+    """Log-odds without any touch, from what is known of the person: a line and a small bend."""
+
+    def __init__(self, facts: int, start: float) -> None:
+        super().__init__()
+        self.line, last = nn.Linear(facts, 1), nn.Linear(16, 1, bias=False)
+        self.bend = nn.Sequential(nn.Linear(facts, 16), nn.Tanh(), last)
+        nn.init.zeros_(self.line.weight)
+        nn.init.constant_(self.line.bias, start)
+        nn.init.zeros_(last.weight)
+
+    def forward(self, facts: Tensor) -> Tensor:
+        return (self.line(facts) + self.bend(facts)).squeeze(-1)
+
+
+class Joint(nn.Module):
+    """See the top. `tested` (channels,) says which channels selection may use; none: no selection."""
+
+    def __init__(self, channels: int, sizes: Sequence[int], facts: int, hidden: int, tested: np.ndarray, start: float) -> None:
+        super().__init__()
+        self.reader = Reader(channels, sizes, hidden)
+        self.level = nn.Parameter(torch.full((channels,), -1.0))
+        self.bends = nn.Linear(hidden, channels, bias=False)  # how a channel's value depends on what came before
+        nn.init.zeros_(self.bends.weight)
+        laws = len(LASTS) + len(PEAKS)
+        self.common, self.law = nn.Parameter(torch.zeros(laws)), nn.Parameter(torch.zeros(channels, laws))
+        self.organic = Organic(facts, start)
+        self.selects = bool(tested.any())
+        sees = np.append(np.tile(tested, 2 + len(LOOKS)), True).astype(np.float32)
+        self.sees: Tensor
+        self.register_buffer("sees", torch.from_numpy(sees))
+        self.marker, last = nn.Linear(len(sees), 1, bias=False), nn.Linear(32, 1, bias=False)
+        self.bent = nn.Sequential(nn.Linear(len(sees), 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), last)
+        nn.init.zeros_(self.marker.weight)
+        nn.init.zeros_(last.weight)
+
+    def mixture(self) -> Tensor:
+        """Weight of each law in each channel's fading, (channels, laws)."""
+        return torch.softmax(self.common + self.law, -1)
+
+    def value(self, states: Tensor, codes: Tensor) -> Tensor:
+        """Log-odds that a touch adds while it is fresh."""
+        return functional.softplus(self.level[codes] + (self.bends.weight[codes] * states).sum(-1))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(log-odds without touches, value of each touch, what is left of it, states)."""
+        states = self.reader(batch)
+        left = (self.mixture()[batch.codes] * fresh(batch.hours)).sum(-1)
+        return self.base(batch), self.value(states, batch.codes) * batch.mask, left, states
+
+    def base(self, batch: Batch) -> Tensor:
+        """Organic and selection together: what stays when touches are taken away."""
+        base = self.organic(batch.facts)
+        if not self.selects:
+            return base
+        seen = batch.marks * self.sees
+        return base + BOUND * torch.tanh((self.marker(seen) + self.bent(seen)).squeeze(-1) / BOUND)
+
+    def log_odds(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(log-odds of buying, what each touch adds to them)."""
+        base, value, left, _ = self(batch)
+        added = value * left
+        return base + added.sum(1), added
+
+
+class Attention(nn.Module):
+    """See the top."""
+
+    def __init__(self, channels: int, sizes: Sequence[int], facts: int, hidden: int, start: float) -> None:
+        super().__init__()
+        self.reader = Reader(channels, sizes, hidden)
+        self.query = nn.Sequential(nn.Linear(hidden + 1, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
+        self.out = nn.Linear(hidden + 1, 1)
+        self.organic = Organic(facts, start)
+
+    def log_odds(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(log-odds of buying, attention on each touch)."""
+        return self.judge(self.reader(batch), batch)
+
+    def judge(self, states: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same, from states."""
+        seen = torch.cat([states, torch.log1p(batch.hours).unsqueeze(-1) / 5], -1)
+        score = self.query(seen).squeeze(-1).masked_fill(batch.mask == 0, -1e9)
+        attention = torch.softmax(score, -1) * batch.mask
+        added = self.out((attention.unsqueeze(-1) * seen).sum(1)).squeeze(-1)
+        return self.organic(batch.facts) + added * (batch.mask.sum(1) > 0), attention
+
+
+def marks(journeys: Journeys) -> np.ndarray:
+    """What selection may see, (n, (2 + looks) · channels + 1): counts, counts of late by several looks, freshness of the last; all touches."""
+    n, k = len(journeys.ids), len(journeys.channels)
+    cell, days = journeys.owner * k + journeys.codes, journeys.hours / 24.0
+    counts = [np.bincount(cell, np.exp(-days / look), minlength=n * k) for look in (np.inf, *LOOKS)]
+    last = np.full(n * k, np.inf)
+    np.minimum.at(last, cell, days)
+    parts = [*(np.log1p(count) for count in counts), np.exp(-last / 3.0)]
+    return np.column_stack([*(part.reshape(n, k) for part in parts), np.log1p(journeys.lengths)]).astype(np.float32)
