@@ -76,9 +76,11 @@ def _training(journeys: Journeys) -> Row:
             with torch.no_grad():
                 return spent, network.log_odds(ready.batch(np.arange(2_000)))[0].numpy()
 
-    row = Row("training a sequence model", f"{STEPS} steps of {training.BATCH}", f"padded to {journeys.lengths.max()}", pairs=5)
+    row = Row(
+        "training a sequence model", f"{STEPS} steps of {training.BATCH[1]}", f"padded to {journeys.lengths.max()}", pairs=5
+    )
     row = compare(row, lambda: learned(Tensors), lambda: learned(_Padded), _far)
-    rates = [STEPS * training.BATCH / spent.cpu / 1e3 for spent in (row.ours, row.theirs) if spent]
+    rates = [STEPS * training.BATCH[1] / spent.cpu / 1e3 for spent in (row.ours, row.theirs) if spent]
     told = " against ".join(f"{rate:.0f}" for rate in rates)
     return replace(
         row, note=f"{journeys.lengths.mean():.1f} touches a journey, state of {HIDDEN}; {told} thousand journeys a second"

@@ -17,6 +17,7 @@ from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.tables import check
 from liftwise.flows import mix as mix_flow
 from liftwise.flows import prove
+from liftwise.flows.attribution import shares
 from liftwise.flows.experiment import design_test, read_test
 from liftwise.flows.lift import lift_of
 from liftwise.flows.measure import measure
@@ -72,7 +73,29 @@ def test_credits_sum_to_one_and_contributions_to_the_fit(market: Workspace) -> N
     sums = market.warehouse.sql("SELECT method, journey_id, sum(credit) AS total FROM credits GROUP BY ALL")
     np.testing.assert_allclose(sums["total"], 1, atol=1e-9)
     conversions = market.warehouse.sql("SELECT count(DISTINCT journey_id) AS n FROM journeys WHERE converted")["n"].item()
-    assert (sums.groupby("method")["journey_id"].nunique() == conversions).all()
+    credited = sums.groupby("method")["journey_id"].nunique()
+    learned = credited.index.isin(["lstm", "shapley"])  # of purchases before which a whole look-back is known
+    known = market.warehouse.sql("SELECT count(DISTINCT journey_id) AS n FROM moments WHERE converted")["n"].item()
+    assert learned.sum() == 2
+    assert (credited[~learned] == conversions).all()
+    assert (credited[learned] == known).all()
+    assert 0.5 * conversions < known <= conversions
+
+
+def test_the_sequence_model_hears_tests_and_shows_no_small_cell(market: Workspace) -> None:
+    effects = market.warehouse.table("channel_effects").set_index("channel")
+    assert effects["tested"].any()
+    assert not effects.loc["email", "tested"]
+    lift, notes = shares(market, tuple(effects.index))
+    assert set(lift["channel"]) == set(effects.index[effects["tested"]])
+    assert any("tv" in note for note in notes)
+    labels = market.warehouse.table("label_credits")
+    assert (labels["people"] >= 50).all()
+    assert set(labels["by"]) == {"content_type", "platform", "influencer_id"}
+    influencer = (
+        market.warehouse.table("channel_credits").query("method == 'lstm' and channel == 'influencer'")["conversions"].item()
+    )
+    assert labels.groupby("by")["conversions"].sum().to_numpy() == pytest.approx(influencer, rel=0.02)
 
 
 @pytest.mark.parametrize("metric", ["revenue", "engagements"])

@@ -69,7 +69,7 @@ def made(paths: list[tuple[list[str], bool]], hours: Callable[[int, int], float]
 
 def learns(patch: pytest.MonkeyPatch, steps: int, batch: int = 512) -> None:
     """As many steps, and few for the two networks that only say how sure the joint one is."""
-    patch.setattr(training, "BATCH", batch)
+    patch.setattr(training, "BATCH", (batch, batch))
     patch.setattr(training, "STEPS", (steps, steps))
 
     def halves(*told) -> joint._Halves:

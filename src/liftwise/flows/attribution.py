@@ -169,7 +169,7 @@ def readings(ws: Workspace, model: LSTMAttribution, won: Journeys) -> None:
     ws.warehouse.write("channel_effects", model.effects_.assign(method=model.method))
     ws.warehouse.write("fading", model.fading_)
     ws.progress("attribution", 0.85, "credit by influencer, content, platform")
-    ws.warehouse.write("label_credits", _by_label(ws, model, won))
+    _write_or_drop(ws, "label_credits", lambda: _by_label(ws, model, won))
     ws.progress("attribution", 0.9, "what works together, and when")
     # one touch is no pair: leaving those out changes nothing but the time it takes
     several = moments(
@@ -206,9 +206,10 @@ def _by_label(ws: Workspace, model: LSTMAttribution, won: Journeys) -> pd.DataFr
         touches = pd.DataFrame({
             "name": np.array([*label.names, None], object)[label.codes], "person": who, "conversions": ours,
             "revenue": ours * won.value[owner], "sd": np.nan_to_num(ours * spread), "last_touch": last,
+            "calibrated": effects["tested"].to_numpy()[won.codes],
         }).dropna(subset=["name"])  # fmt: skip
         found = touches.groupby("name").agg(conversions=("conversions", "sum"), revenue=("revenue", "sum"), sd=("sd", "sum"),
-                                            last_touch=("last_touch", "sum"), people=("person", "nunique")).reset_index()  # fmt: skip
+                                            last_touch=("last_touch", "sum"), people=("person", "nunique"), calibrated=("calibrated", "all")).reset_index()  # fmt: skip
         frames.append(found.assign(by=by, buyers=found["people"]))
     if not frames:
         raise CannotTell("touches have no labels")
@@ -219,7 +220,7 @@ def _by_label(ws: Workspace, model: LSTMAttribution, won: Journeys) -> pd.DataFr
     z = normal_quantile(model.level)
     return shown.assign(
         low=(shown["conversions"] - z * shown["sd"]).clip(lower=0), high=shown["conversions"] + z * shown["sd"],
-        method=model.method, calibrated=model.calibrated_ == "calibrated",
+        method=model.method, calibrated=shown["calibrated"].eq(True),
     ).drop(columns=["buyers", "sd", "withheld"])  # fmt: skip
 
 

@@ -18,6 +18,7 @@ MOST = 20  # names in a picture
 PAIRS = 24  # pairs in a picture
 FEWER = 8  # names in a panel of several
 UNCALIBRATED = "uncalibrated: no experiment holds these numbers"
+PARTLY = "partly calibrated: some of these numbers are held by no experiment"
 DAYS = (0.25, 0.5, 1, 2, 3, 7, 14, 30, 60, 90, 180, 365)
 SIGNS = ("circle-open", "square-open", "diamond-open", "triangle-up-open", "triangle-down-open", "x-thin", "cross-thin", "star-open",
          "hexagon-open", "asterisk")  # fmt: skip
@@ -215,7 +216,7 @@ def _mark(figure: go.Figure, column: int, row: int, cell: Any, most: float) -> N
     figure.add_shape(
         type="rect", x0=column - 0.48, x1=column + 0.48, y0=row - 0.46, y1=row + 0.46, line={"width": 2, "color": INK}
     )
-    text = f"{cell.multiplier:.1f}×" if np.isfinite(cell.multiplier) else f"{cell.effect:+.2f}"
+    text = f"{max(cell.multiplier, 0.0):.1f}×" if np.isfinite(cell.multiplier) else f"{cell.effect:+.2f}"
     colour = INK if abs(cell.effect) < 0.55 * most else "#ffffff"
     figure.add_annotation(x=column, y=row, text=text, showarrow=False, font={"size": 12, "color": colour})
 
@@ -281,8 +282,9 @@ def _pale(colour: str) -> str:
 
 def _note(figure: go.Figure, frame: pd.DataFrame, said: str = "") -> go.Figure:
     """What a reader must know, above the picture on the right."""
-    loose = "calibrated" in frame.columns and not frame["calibrated"].astype(bool).all()
-    text = "; ".join(part for part in (UNCALIBRATED if loose else "", said) if part)
+    held = frame["calibrated"].astype(bool) if "calibrated" in frame.columns else pd.Series([True])
+    loose = not held.all()
+    text = "; ".join(part for part in ((PARTLY if held.any() else UNCALIBRATED) if loose else "", said) if part)
     if text:
         figure.update_layout(title_subtitle={"text": text, "font": {"size": 12, "color": PALETTE[4] if loose else QUIET}})
     return figure
