@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AttentionAttribution": "liftwise.models.attribution",
     "AugmentedSyntheticControl": "liftwise.models.causal",
     "BaselineEnsemble": "liftwise.models.causal",
     "BayesianMix": "liftwise.models.mix",
@@ -30,6 +31,7 @@ _HOMES = {
     "Frequency": "liftwise.decisions.rules",
     "Infeasible": "liftwise.core.errors",
     "InstrumentalVariables": "liftwise.models.causal",
+    "LSTMAttribution": "liftwise.models.attribution",
     "LassoMix": "liftwise.models.mix",
     "LastTouch": "liftwise.models.attribution",
     "LaunchDiscontinuity": "liftwise.models.causal",
@@ -45,6 +47,7 @@ _HOMES = {
     "Predictor": "liftwise.models.causal",
     "ResidualMix": "liftwise.models.mix",
     "RidgeMix": "liftwise.models.mix",
+    "Shapley": "liftwise.models.attribution",
     "SimultaneousCampaigns": "liftwise.models.causal",
     "StructuralMix": "liftwise.models.mix",
     "StructuralSeries": "liftwise.models.causal",
@@ -85,7 +88,17 @@ if TYPE_CHECKING:
     from liftwise.flows.measure import measure
     from liftwise.flows.plan import plan
     from liftwise.flows.refresh import refresh
-    from liftwise.models.attribution import FirstTouch, LastTouch, Linear, Markov, Position, TimeDecay
+    from liftwise.models.attribution import (
+        AttentionAttribution,
+        FirstTouch,
+        LastTouch,
+        Linear,
+        LSTMAttribution,
+        Markov,
+        Position,
+        Shapley,
+        TimeDecay,
+    )
     from liftwise.models.causal import (
         AugmentedSyntheticControl,
         BaselineEnsemble,

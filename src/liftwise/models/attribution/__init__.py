@@ -16,9 +16,11 @@ from liftwise.models.attribution.rules import FirstTouch, LastTouch, Linear, Pos
 from liftwise.models.attribution.shapley import Shapley
 
 if TYPE_CHECKING:
+    from liftwise.models.attribution.attention import AttentionAttribution
     from liftwise.models.attribution.joint import LSTMAttribution
 
 __all__ = [
+    "AttentionAttribution",
     "FirstTouch",
     "Journeys",
     "LSTMAttribution",
