@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from side_by_side import Row, Timed, compare
 from stopwatch import measure
+from truth_attribution import arrays
 
 from liftwise.core.uncertainty import spawn
 from liftwise.models.attribution import Journeys, training
@@ -19,7 +20,7 @@ from liftwise.models.attribution.counterfactual import leave_one_out, naive
 from liftwise.models.attribution.joint import LSTMAttribution
 from liftwise.models.attribution.network import Joint
 from liftwise.models.attribution.sequence import SequenceModel, steady
-from liftwise.sources.simulator.journey_worlds import CHANNELS, JourneySample, JourneyWorld
+from liftwise.sources.simulator.journey_worlds import CHANNELS, JourneyWorld
 
 STEPS, HIDDEN = 20, 32
 MANY = 1_000_000
@@ -160,13 +161,3 @@ def _plain(count: int, named: bool) -> Journeys:
     nameless = np.empty(0, object)
     names = np.array([f"t{k:015x}" for k in range(len(codes))], object) if named else nameless
     return Journeys(nameless, offsets, codes, names, rng.random(len(codes)), bought, 10 * bought, 1 - bought, CHANNELS)
-
-
-def arrays(sample: JourneySample) -> Journeys:
-    """A drawn market as the models take it."""
-    n, touches = len(sample.bought), len(sample.codes)
-    return Journeys(
-        np.arange(n).astype(str).astype(object), sample.offsets.astype(np.int64), sample.codes.astype(np.int64),
-        np.arange(touches).astype(str).astype(object), sample.hours, sample.bought, 10 * sample.bought, 1 - sample.bought, CHANNELS,
-        sample.covariates, ("known", "noise"), sample.kept,
-    )  # fmt: skip

@@ -124,7 +124,7 @@ def shares(ws: Workspace, channels: tuple[str, ...]) -> tuple[pd.DataFrame, list
     there is multiplied by how many touches there are for the sales of all regions and weeks, over how many there were in the test.
     """
     notes, rows = list[str](), list[dict[str, Any]]()
-    sales = ws.warehouse.table("sales", ["week", "region", "revenue"])
+    sales = ws.warehouse.table("sales", ["week", "region", "revenue"]).rename(columns={"revenue": "amount"})
     touches = _touches(ws)
     for test in ws.warehouse.table("lift_tests").to_dict("records"):
         metric = test["metric"] if isinstance(test["metric"], str) else "revenue"
@@ -153,7 +153,7 @@ def _touches(ws: Workspace) -> pd.DataFrame:
     """Touches by period, region and channel."""
     period = ws.settings.grid.sql("occurred_at", timestamp=True)
     return ws.warehouse.sql(f"""
-        SELECT {period}::TIMESTAMP AS week, region, channel, count(*)::DOUBLE AS revenue FROM touchpoints GROUP BY ALL
+        SELECT {period}::TIMESTAMP AS week, region, channel, count(*)::DOUBLE AS amount FROM touchpoints GROUP BY ALL
     """)
 
 
@@ -161,7 +161,7 @@ def _within(frame: pd.DataFrame, test: dict[str, Any], regions: list[str]) -> tu
     """Sum where and while a test ran, and sum of all; where no region is known, all regions count on both sides."""
     during = (frame["week"] > test["starts_on"] - pd.Timedelta(days=7)) & (frame["week"] <= test["ends_on"])
     here = frame["region"].isin(regions) if regions and frame["region"].notna().any() else True
-    return float(frame.loc[during & here, "revenue"].sum()), float(frame["revenue"].sum())
+    return float(frame.loc[during & here, "amount"].sum()), float(frame["amount"].sum())
 
 
 def readings(ws: Workspace, model: LSTMAttribution, won: Journeys) -> None:
@@ -210,18 +210,18 @@ def _by_label(ws: Workspace, model: LSTMAttribution, won: Journeys) -> pd.DataFr
         }).dropna(subset=["name"])  # fmt: skip
         found = touches.groupby("name").agg(conversions=("conversions", "sum"), revenue=("revenue", "sum"), sd=("sd", "sum"),
                                             last_touch=("last_touch", "sum"), people=("person", "nunique"), calibrated=("calibrated", "all")).reset_index()  # fmt: skip
-        frames.append(found.assign(by=by, buyers=found["people"]))
+        frames.append(found.assign(by=by))
     if not frames:
         raise CannotTell("touches have no labels")
     shown = Cells().suppress(
-        pd.concat(frames, ignore_index=True), "people", "buyers", names=["name"], group=["by"],
+        pd.concat(frames, ignore_index=True), "people", names=["name"], group=["by"],
         fold=["conversions", "revenue", "sd", "last_touch"],
     )  # fmt: skip
     z = normal_quantile(model.level)
     return shown.assign(
         low=(shown["conversions"] - z * shown["sd"]).clip(lower=0), high=shown["conversions"] + z * shown["sd"],
         method=model.method, calibrated=shown["calibrated"].eq(True),
-    ).drop(columns=["buyers", "sd", "withheld"])  # fmt: skip
+    ).drop(columns=["sd", "withheld"])  # fmt: skip
 
 
 def _pairs(model: LSTMAttribution, sample: Journeys) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from scipy.special import expit
 
 from liftwise.core.uncertainty import Floats, normal_quantile, spawn
 from liftwise.models.attribution.journeys import Journeys, credit_frame
+from liftwise.models.attribution.logistic import logistic
 from liftwise.models.attribution.network import Joint, fresh
 from liftwise.models.attribution.sequence import SequenceModel, steady
 from liftwise.models.attribution.training import Tests
@@ -123,9 +124,7 @@ class LSTMAttribution(SequenceModel):
 
     def credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `credits`; low and high are what the channel's uncertainty makes of each touch."""
-        arrays = self.arrays(journeys, covariates)
-        arrays.require_conversions()
-        won = arrays.take(np.flatnonzero(arrays.conversions > 0))
+        won = self.converting(journeys, covariates)
         out, touches = credit_frame(won, self.shares(won), self.method), len(won.codes)
         (low, high), tested = self._ratios(), self.effects_["tested"].to_numpy()
         given = out["credit"].to_numpy()[:touches]  # touches come first, in their order; then what is organic
@@ -235,16 +234,8 @@ class _Halves:
 def _slope(bought: Floats, base: Floats, added: Floats) -> tuple[float, float]:
     """Slope of what touches claim on people not seen, and its standard error: 1 if all of it stands, 0 if none does."""
     design = np.column_stack([np.ones(len(base)), base, added])
-    at = np.array([0.0, 1.0, 0.5])
-    curve = np.eye(3)
-    for _ in range(25):
-        chance = expit(design @ at)
-        curve = design.T @ ((chance * (1 - chance))[:, None] * design) + 1e-9 * np.eye(3)
-        step = np.linalg.solve(curve, design.T @ (bought - chance))
-        at = at + step * min(1.0, 2.0 / np.abs(step).max())
-        if np.abs(step).max() < 1e-8:
-            break
-    return float(at[2]), float(np.sqrt(np.linalg.inv(curve)[2, 2]))
+    at, covariance = logistic(design, bought, np.array([0.0, 1.0, 0.5]))
+    return float(at[2]), float(np.sqrt(covariance[2, 2]))
 
 
 def _spread(bought: Floats, base: Floats, by: Floats, share: Floats, shares: Floats) -> Floats:

@@ -138,6 +138,17 @@ class Journeys:
             labels={name: Label(label.codes[at], label.names) for name, label in self.labels.items()},
         )  # fmt: skip
 
+    def converting(self) -> Journeys:
+        """The journeys that converted.
+
+        Raises
+        ------
+        CannotTell
+            When there is none: there is nothing to give credit for.
+        """
+        self.require_conversions()
+        return self.take(np.flatnonzero(self.conversions > 0))
+
     def recoded(self, channels: tuple[str, ...]) -> Journeys:
         """The same journeys with codes into `channels`.
 

@@ -94,16 +94,12 @@ class SequenceModel(ABC):
 
     def credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `credits` of the converting journeys; the remainder is `organic`."""
-        arrays = self.arrays(journeys, covariates)
-        arrays.require_conversions()
-        won = arrays.take(np.flatnonzero(arrays.conversions > 0))
+        won = self.converting(journeys, covariates)
         return credit_frame(won, self.shares(won), self.method)
 
     def channel_credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `channel_credits`."""
-        arrays = self.arrays(journeys, covariates)
-        arrays.require_conversions()
-        won = arrays.take(np.flatnonzero(arrays.conversions > 0))
+        won = self.converting(journeys, covariates)
         return channel_frame(won, self.shares(won), self.method)
 
     def arrays(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> Journeys:
@@ -111,6 +107,10 @@ class SequenceModel(ABC):
         if isinstance(journeys, Journeys):
             return journeys.recoded(self.channels_)
         return Journeys.of(journeys, self.channels_, covariates, self.labels)
+
+    def converting(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> Journeys:
+        """Those that converted, as arrays."""
+        return self.arrays(journeys, covariates).converting()
 
     def tensors(self, journeys: Journeys) -> Tensors:
         """As tensors, scaled as when fitting."""

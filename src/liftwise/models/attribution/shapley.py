@@ -101,7 +101,7 @@ class Shapley:
 
     def credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
         """Table `credits`; a channel that was not there when fitting is refused."""
-        arrays = _converting(self._known(journeys))
+        arrays = self._known(journeys).converting()
         return credit_frame(arrays, self._shares(arrays), self.method)
 
     def channel_credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
@@ -160,12 +160,6 @@ def _masks(arrays: Journeys) -> Ints:
 def _members(sets: Ints, channels: int) -> Floats:
     """1 where a channel is in a set, (sets, channels)."""
     return (sets[:, None] >> np.arange(channels) & 1).astype(float)
-
-
-def _converting(arrays: Journeys) -> Journeys:
-    """Without the journeys that did not convert."""
-    arrays.require_conversions()
-    return arrays.take(np.flatnonzero(arrays.conversions > 0))
 
 
 def _by_set(arrays: Journeys) -> Journeys:

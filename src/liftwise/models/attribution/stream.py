@@ -28,6 +28,7 @@ from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import Floats, normal_quantile
 from liftwise.models.attribution.batches import Tensors
 from liftwise.models.attribution.journeys import Ints, Journeys
+from liftwise.models.attribution.logistic import logistic
 from liftwise.models.attribution.sequence import SequenceModel
 
 if TYPE_CHECKING:
@@ -260,15 +261,8 @@ def _slope(chance: Floats, bought: Floats) -> tuple[float, float, float]:
     if min(bought.sum(), (1 - bought).sum()) < FEWEST or np.std(log_odds) < 1e-6:
         return nan, nan, nan
     design = np.column_stack([np.ones(len(log_odds)), log_odds - log_odds.mean()])
-    at = np.array([log_odds.mean(), 1.0])
-    for _ in range(50):
-        now = expit(design @ at)
-        curve = design.T @ ((now * (1 - now))[:, None] * design) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curve, design.T @ (bought - now))
-        at = at + step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-300))
-        if np.abs(step).max() < 1e-9:
-            break
-    half = normal_quantile(LEVEL) * float(np.sqrt(np.linalg.inv(curve)[1, 1]))
+    at, covariance = logistic(design, bought, np.array([log_odds.mean(), 1.0]))
+    half = normal_quantile(LEVEL) * float(np.sqrt(covariance[1, 1]))
     return float(at[1]), float(at[1]) - half, float(at[1]) + half
 
 

@@ -22,6 +22,7 @@ from liftwise.models.attribution.network import Attention, Joint
 
 BATCH, EPOCHS, STEPS = (256, 1024), 8, (600, 1600)  # journeys a step; rounds; fewest and most steps
 RATE, HEADS = 4e-3, 15.0  # of learning; times that for levels, laws and lines, which are few and far from where they end
+COMMON = 1e-4  # how strongly channels' laws of fading are drawn to what they have in common
 PULL = 30.0  # times its share of the likelihood that a test weighs
 QUICK = ("level", "common", "law", "organic.line.weight", "organic.line.bias", "marker.weight")
 
@@ -85,7 +86,9 @@ def _loss(network: Joint | Attention, shard: Tensors, rows: np.ndarray, pull: _P
         if len(pull.codes):
             effects = effects + pull.effects(log_odds, added, batch)
             conversions = conversions + batch.bought.sum()
-    loss = entropy / len(rows) + 1e-4 * (network.law**2).mean() if isinstance(network, Joint) else entropy / len(rows)
+    loss = entropy / len(rows)
+    if isinstance(network, Joint):
+        loss = loss + COMMON * (network.law**2).mean()
     return loss + pull(effects, conversions) if len(pull.codes) else loss
 
 

@@ -54,10 +54,10 @@ def attribution_words(ws: Workspace) -> list[str]:
         lines.append(
             f"No experiment stands behind {listing(list(effects.loc[~tested, 'channel']))}: do not move money by these; test them next."
         )
-    return [*lines, *_together(pairs, bool(tested.all()))]
+    return [*lines, *_together(pairs)]
 
 
-def _together(pairs: pd.DataFrame, tested: bool) -> list[str]:
+def _together(pairs: pd.DataFrame) -> list[str]:
     """The clearest pair, in words."""
     found = pairs[pairs["found"] & (pairs["multiplier_low"] > 1)] if not pairs.empty else pairs
     if found.empty:
@@ -67,7 +67,8 @@ def _together(pairs: pd.DataFrame, tested: bool) -> list[str]:
     until = int(mine["gap_to"].max())
     return [
         f"A {best['second']} within {until} hours of a {best['first']} is worth {best['multiplier']:.1f} times as much as otherwise "
-        f"({best['multiplier_low']:.1f} to {best['multiplier_high']:.1f}); no such gain was found later."
+        f"({best['multiplier_low']:.1f} to {best['multiplier_high']:.1f}); no such gain was found later. "
+        "Touches that crowd before a purchase can look like this: try it in a test before paying for it."
     ]
 
 
