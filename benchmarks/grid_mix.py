@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.decisions.allocation import allocate
+from liftwise.decisions.allocation.allocate import allocate
 from liftwise.models.mix import BayesianMix, Member, RidgeMix, StructuralMix, TimeSeriesMix
 from liftwise.models.mix.choose import best_of
 from liftwise.models.mix.design import Design

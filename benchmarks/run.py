@@ -19,7 +19,22 @@ from stopwatch import Spent
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-BENCHES = ("imports", "intake", "placebos", "market_selection", "markov", "shapley", "attribution", "mix")
+BENCHES = (
+    "imports",
+    "intake",
+    "placebos",
+    "market_selection",
+    "markov",
+    "shapley",
+    "attribution",
+    "mix",
+    "effectiveness",
+    "selection",
+    "frontier",
+    "allocation",
+    "adaptive",
+    "reach",
+)
 OURS = ("liftwise", "numpy", "scipy", "numba", "pandas", "duckdb", "clarabel")
 
 

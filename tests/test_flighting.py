@@ -1,7 +1,8 @@
-"""Weekly schedules: rules are kept to the cent, today is never left for worse, the bound holds, and the worth is what it says."""
+"""Weekly schedules and scenarios: rules are kept to the cent, today is never left for worse, the bound holds, and the worth is what it says."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from liftwise.core.errors import CannotTell, Infeasible, InputError
 from liftwise.core.transforms import hill, lag_weights
 from liftwise.core.uncertainty import spawn
-from liftwise.decisions.flighting import Media, flight
+from liftwise.decisions.allocation import flighting
+from liftwise.decisions.allocation.flighting import Media, flight
+from liftwise.decisions.allocation.scenarios import largest_budget, scenarios
 
 
 def world(
@@ -140,3 +143,138 @@ def test_it_can_be_read() -> None:
     assert len(table) == 9 and set(table["scenario"]) == {"+10 %"} and table["week"].min() > history.index[-1]
     assert "worst tenth" in found.summary()
     assert len(found.plot().data) == 4
+
+
+# -- dates, holidays, quarters, locks
+
+
+def test_a_plan_may_start_later_and_today_goes_on_until_then() -> None:
+    """The same as if the weeks between had been spent as usual and were part of the history."""
+    curves, lags, history = world(3, channels=2, keep=0.5)
+    usual = history[-52:].mean()
+    later = flight(curves, lags, history, weeks=3, start=history.index[-1] + pd.Timedelta(weeks=9))
+    assert later.recommended.index[0] == history.index[-1] + pd.Timedelta(weeks=9)
+    waited = Media.of(curves, lags, ["c0", "c1"], np.vstack([history, np.tile(usual, (8, 1))]), usual=usual.to_numpy())
+    even = np.tile(usual, (3, 1))
+    told = waited.some(slice(1, None, 2)).gains(later.recommended.to_numpy(), even)
+    np.testing.assert_allclose(later.gain.mean, told.mean())
+    for bad in (history.index[-1], history.index[-1] + pd.Timedelta(days=10)):
+        with pytest.raises(InputError, match="no week begins on"):
+            flight(curves, lags, history, weeks=3, start=bad)
+
+
+def test_a_holiday_week_gets_more_and_is_worth_its_multiple() -> None:
+    curves, lags, history = world(4, channels=2, keep=0.0)
+    week = history.index[-1] + pd.Timedelta(weeks=3)
+    plain, feast = (flight(curves, lags, history, weeks=5, seasons=told) for told in ({}, {week + pd.Timedelta(days=3): 1.8}))
+    assert feast.recommended.loc[week].sum() > 1.15 * plain.recommended.loc[week].sum()
+    media = Media.of(curves, lags, ["c0", "c1"], history.to_numpy())
+    plan = feast.current.to_numpy()
+    rise = replace(media, seasons=np.array([1.0, 1.0, 1.8, 1.0, 1.0])).revenue(plan) - media.revenue(plan)
+    of_week = sum([np.array([np.interp(plan[2, c], media.grid[c], media.heights[d, c]) for d in range(20)]) for c in range(2)])
+    np.testing.assert_allclose(rise, 0.8 * of_week, rtol=2e-3)  # cubic there, straight here
+
+
+@pytest.mark.parametrize("cells", [100, 1])
+def test_least_money_locks_and_quarters_are_kept(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By quadratic programs and by walking; weeks from mid June, so that the quarter ends in between."""
+    monkeypatch.setattr(flighting, "CELLS", cells)
+    curves, lags, history = world(7, channels=3)
+    usual = history[-52:].mean()
+    start = pd.Timestamp("2025-06-09")
+    total = round(float(usual.sum()) * 7, 2)
+    feast = (start + pd.Timedelta(weeks=5), "c1")
+    least = {feast: 1.5 * usual["c1"]}
+    told = {"weeks": 7, "start": start, "least": least, "locked": ("c2",), "seasons": {start: 1.5}, "total": total}
+    free, apart = (flight(curves, lags, history, quarters_apart=each, **told) for each in (False, True))
+    for found in (free, apart):
+        assert round(found.recommended.to_numpy().sum(), 2) == total
+        assert found.recommended.loc[feast] >= 1.5 * usual["c1"] - 0.01
+        assert (found.recommended["c2"] == round(usual["c2"], 2)).all()
+        assert found.value <= found.bound + 1e-9 * found.revenue
+        assert found.gap < 0.02
+    june = apart.recommended.index < "2025-07-01"
+    assert june.sum() == 4
+    assert apart.recommended[june].to_numpy().sum() == pytest.approx(total * 4 / 7, abs=0.011)
+    assert abs(free.recommended[june].to_numpy().sum() - total * 4 / 7) > 0.001 * total, "else the rule is not tried"
+    assert free.value >= apart.value - 1e-3 * abs(apart.revenue)
+
+
+def test_walking_is_hardly_worse_than_quadratic_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves, lags, history = world(11, channels=4, shape=1.6)
+    exact = flight(curves, lags, history, weeks=6)
+    monkeypatch.setattr(flighting, "CELLS", 1)
+    walked = flight(curves, lags, history, weeks=6)
+    assert walked.value >= exact.value - 2e-4 * exact.revenue
+
+
+def test_more_bad_questions_are_refused() -> None:
+    curves, lags, history = world(1)
+    first = history.index[-1] + pd.Timedelta(weeks=1)
+    for told, what in (
+        ({"seasons": {"2020-01-01": 1.2}}, "lies in no week"),
+        ({"seasons": {first: float("nan")}}, "season of"),
+        ({"least": {(first, "radio"): 1.0}}, "radio"),
+        ({"least": {(first, "c0"): -1.0}}, "least money of c0"),
+        ({"locked": ("radio",)}, "radio"),
+        ({"floors": {"c0": 900.0}}, "no share"),
+        ({"total": float("nan")}, "total of nan"),
+        ({"weeks": 0}, "a week to plan"),
+    ):
+        with pytest.raises(InputError, match=what):
+            flight(curves, lags, history, **told)
+    with pytest.raises(InputError, match="missing or negative money"):
+        flight(curves, lags, history - 1e6)
+    with pytest.raises(Infeasible, match="beyond what the curve knows"):
+        flight(curves, lags, history, least={(first, "c0"): 1e9})
+    weeks = pd.date_range("2025-06-16", periods=2, freq="W-MON")
+    needs = {(week, name): 2.0 * history[-52:][name].mean() for week in weeks for name in history.columns}
+    with pytest.raises(Infeasible, match="money of a quarter"):
+        flight(curves, lags, history, weeks=6, start=weeks[0], least=needs, quarters_apart=True)
+
+
+# -- scenarios
+
+
+def test_scenarios_answer_each_question_within_its_money() -> None:
+    curves, lags, history = world(2, channels=3, draws=16)
+    usual = float(history[-52:].mean().sum())
+    found = scenarios(
+        curves, lags, history, weeks=4, locked=("c2",), start=history.index[-1] + pd.Timedelta(weeks=2), target_roi=0.2
+    )
+    assert {*found.found} == {"same budget", "+10 %", "-10 %", "reallocate", "target ROI"} - {*found.left_out}
+    for name, times in (("same budget", 1.0), ("+10 %", 1.1), ("-10 %", 0.9), ("reallocate", 1.0)):
+        each = found[name]
+        assert each.weekly.recommended.to_numpy().sum() == pytest.approx(4 * times * usual, abs=0.1)
+        assert each.steady.recommended.sum() == pytest.approx(times * usual, abs=0.011)
+        assert each.steady.recommended["c2"] == round(float(history["c2"][-52:].mean()), 2)
+    moved = found["reallocate"].weekly.recommended.sum() / found["reallocate"].weekly.current.sum()
+    assert moved.between(0.7 - 1e-3, 1.3 + 1e-3).all()
+    table = found.to_frame()
+    assert not table.duplicated(["scenario", "week", "region", "channel"]).any()
+    assert {*table.columns} == {"scenario", "week", "region", "channel", "current", "recommended", "gain", "low", "high"}
+    compared = found.compare().set_index("scenario")
+    assert compared.loc["+10 %", "gain"] > compared.loc["same budget", "gain"] > compared.loc["-10 %", "gain"]
+    np.testing.assert_allclose(compared.filter(like="change").sum(axis=1), compared["more"], atol=1e-6)
+    assert len(found.summary().splitlines()) == len(found.found) + len(found.left_out)
+    assert len(found.plot().data) == 1
+
+
+@pytest.mark.parametrize("target", ["marginal", "average"])
+def test_the_largest_budget_for_a_target_is_that_of_the_formula(target: str) -> None:
+    """Two channels of revenue a·√x: the next money earns √Σa² / 2√total, all money √Σa² / √total."""
+    spend = np.concatenate([[0.0], np.geomspace(0.01, 1000, 400)])
+    curves = pd.concat([
+        pd.DataFrame({"channel": name, "draw": draw, "spend": spend, "revenue": height * np.sqrt(spend)})
+        for name, height in (("a", 30.0), ("b", 40.0)) for draw in range(4)
+    ])  # fmt: skip
+    current = pd.Series({"a": 10.0, "b": 10.0})
+    money, ended = largest_budget(curves, current, 2.0, target=target)
+    assert not ended
+    assert money == pytest.approx({"marginal": (50 / 4) ** 2, "average": (50 / 2) ** 2}[target], rel=0.02)
+    assert largest_budget(curves, current, 0.4, target=target)[1], "the curves end first"
+    with pytest.raises(CannotTell, match="no budget earns"):
+        largest_budget(curves, current, 1e6, target=target)
+    for bad in (0.0, float("nan")):
+        with pytest.raises(InputError, match="target of"):
+            largest_budget(curves, current, bad, target=target)

@@ -14,7 +14,7 @@ from liftwise.core import transforms
 from liftwise.core.errors import CannotTell, Infeasible, InputError
 from liftwise.core.tables import TABLES, check
 from liftwise.core.uncertainty import spawn
-from liftwise.decisions.allocation import allocate
+from liftwise.decisions.allocation.allocate import allocate
 from liftwise.models.effectiveness.tuples import PRIOR, past_mean
 from liftwise.models.mix import RidgeMix
 from liftwise.sources import simulator

@@ -12,23 +12,34 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AttentionAttribution": "liftwise.models.attribution",
+    "Audiences": "liftwise.decisions.reach.audiences",
     "AugmentedSyntheticControl": "liftwise.models.causal",
     "BaselineEnsemble": "liftwise.models.causal",
     "BayesianMix": "liftwise.models.mix",
     "BoostedEffectiveness": "liftwise.models.effectiveness",
     "BoostedMix": "liftwise.models.mix",
-    "Budget": "liftwise.decisions.rules",
+    "BrandRule": "liftwise.decisions.selection.rules",
+    "Budget": "liftwise.decisions.selection.rules",
+    "CVaR": "liftwise.decisions.selection.rules",
     "CalibratedControl": "liftwise.models.causal",
     "CannotTell": "liftwise.core.errors",
     "Cell": "liftwise.models.causal",
     "ClassicSyntheticControl": "liftwise.models.causal",
-    "Coverage": "liftwise.decisions.rules",
+    "Coverage": "liftwise.decisions.selection.rules",
     "DifferenceInDifferences": "liftwise.models.causal",
+    "Diversity": "liftwise.decisions.selection.rules",
     "DoubleML": "liftwise.models.causal",
+    "Effectiveness": "liftwise.models.effectiveness",
     "Estimate": "liftwise.core.uncertainty",
+    "Exclude": "liftwise.decisions.selection.rules",
+    "Exclusive": "liftwise.decisions.selection.rules",
+    "FactoredNet": "liftwise.models.effectiveness",
+    "Fairness": "liftwise.decisions.selection.rules",
     "FirstTouch": "liftwise.models.attribution",
     "ForestMix": "liftwise.models.mix",
-    "Frequency": "liftwise.decisions.rules",
+    "Frequency": "liftwise.decisions.selection.rules",
+    "HybridEffectiveness": "liftwise.models.effectiveness",
+    "Include": "liftwise.decisions.selection.rules",
     "Infeasible": "liftwise.core.errors",
     "InstrumentalVariables": "liftwise.models.causal",
     "LSTMAttribution": "liftwise.models.attribution",
@@ -38,15 +49,19 @@ _HOMES = {
     "LiftEvidence": "liftwise.models.causal",
     "LiftwiseError": "liftwise.core.errors",
     "Linear": "liftwise.models.attribution",
+    "MLPNet": "liftwise.models.effectiveness",
     "Markov": "liftwise.models.attribution",
     "MatrixCompletion": "liftwise.models.causal",
+    "MinimumFee": "liftwise.decisions.selection.rules",
     "Money": "liftwise.core.money",
     "NeuralMix": "liftwise.models.mix",
+    "PacedThompson": "liftwise.decisions.adaptive.thompson",
     "Panel": "liftwise.models.causal",
     "Position": "liftwise.models.attribution",
     "Predictor": "liftwise.models.causal",
     "ResidualMix": "liftwise.models.mix",
     "RidgeMix": "liftwise.models.mix",
+    "RiskLimit": "liftwise.decisions.selection.rules",
     "Shapley": "liftwise.models.attribution",
     "SimultaneousCampaigns": "liftwise.models.causal",
     "StructuralMix": "liftwise.models.mix",
@@ -59,17 +74,23 @@ _HOMES = {
     "TimeSeriesMix": "liftwise.models.mix",
     "Workspace": "liftwise.store.workspace",
     "YearOnYear": "liftwise.models.causal",
-    "allocate": "liftwise.decisions.allocation",
+    "allocate": "liftwise.decisions.allocation.allocate",
     "check": "liftwise.core.tables",
+    "choose_effectiveness": "liftwise.models.effectiveness",
     "decompose": "liftwise.models.causal",
     "estimate_cells": "liftwise.models.causal",
-    "flight": "liftwise.decisions.flighting",
+    "flight": "liftwise.decisions.allocation.flighting",
+    "frontier": "liftwise.decisions.frontier.front",
+    "maximise_reach": "liftwise.decisions.reach.cover",
     "measure": "liftwise.flows.measure",
     "plan": "liftwise.flows.plan",
     "plan_test": "liftwise.models.causal",
+    "reach_of": "liftwise.decisions.reach.cover",
     "read_out": "liftwise.models.causal",
     "refresh": "liftwise.flows.refresh",
-    "select": "liftwise.decisions.selection",
+    "scenarios": "liftwise.decisions.allocation.scenarios",
+    "score_grid": "liftwise.models.effectiveness",
+    "select": "liftwise.decisions.selection.choose",
     "select_markets": "liftwise.models.causal",
 }
 
@@ -81,10 +102,28 @@ if TYPE_CHECKING:
     from liftwise.core.tables import check
     from liftwise.core.timegrid import TimeGrid
     from liftwise.core.uncertainty import Estimate
-    from liftwise.decisions.allocation import allocate
-    from liftwise.decisions.flighting import flight
-    from liftwise.decisions.rules import Budget, Coverage, Frequency
-    from liftwise.decisions.selection import select
+    from liftwise.decisions.adaptive.thompson import PacedThompson
+    from liftwise.decisions.allocation.allocate import allocate
+    from liftwise.decisions.allocation.flighting import flight
+    from liftwise.decisions.allocation.scenarios import scenarios
+    from liftwise.decisions.frontier.front import frontier
+    from liftwise.decisions.reach.audiences import Audiences
+    from liftwise.decisions.reach.cover import maximise_reach, reach_of
+    from liftwise.decisions.selection.choose import select
+    from liftwise.decisions.selection.rules import (
+        BrandRule,
+        Budget,
+        Coverage,
+        CVaR,
+        Diversity,
+        Exclude,
+        Exclusive,
+        Fairness,
+        Frequency,
+        Include,
+        MinimumFee,
+        RiskLimit,
+    )
     from liftwise.flows.measure import measure
     from liftwise.flows.plan import plan
     from liftwise.flows.refresh import refresh
@@ -125,7 +164,15 @@ if TYPE_CHECKING:
         read_out,
         select_markets,
     )
-    from liftwise.models.effectiveness import BoostedEffectiveness
+    from liftwise.models.effectiveness import (
+        BoostedEffectiveness,
+        Effectiveness,
+        FactoredNet,
+        HybridEffectiveness,
+        MLPNet,
+        choose_effectiveness,
+        score_grid,
+    )
     from liftwise.models.mix import (
         BayesianMix,
         BoostedMix,

@@ -216,7 +216,22 @@ def plan(
     metric: Annotated[str | None, typer.Option(help="impressions, engagements, conversions, revenue or brand_equity.")] = None,
     risk_aversion: Annotated[float | None, typer.Option(help="ρ: value counts as f − ρσ.")] = None,
     coverage: Annotated[int, typer.Option(help="At least so many posts for every event.")] = 0,
+    at_most: Annotated[
+        list[str] | None, typer.Option(help="GROUP=SHARE of spend, such as platform=0.5 or influencer=0.1.")
+    ] = None,
+    max_risk: Annotated[float | None, typer.Option(help="Highest mean risk of the money spent, 0 to 1.")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="An influencer who must post.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="An influencer who must not.")] = None,
+    frontier: Annotated[str | None, typer.Option(help="Also the front of plans over these objectives: roi,brand_equity.")] = None,
+    target_roi: Annotated[
+        float | None, typer.Option(help="Channels: the largest budget whose next euro earns that much.")
+    ] = None,
+    scenario: Annotated[
+        bool, typer.Option("--scenario", help="Compare channel budgets: same, a tenth more or less, moved.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="What binds and its price, and what more money would buy.")] = False,
     seconds: Annotated[float, typer.Option(help="How long to search.")] = 60.0,
+    calendar: Annotated[Path | None, typer.Option(help="Also write the plan's lines to this .xlsx or .csv.")] = None,
     workspace: Where = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -224,25 +239,66 @@ def plan(
 
     Example: `liftwise plan --budget 250000 --metric engagements`
     """
-    from liftwise.decisions.rules import Coverage, Frequency
+    from liftwise.flows.plan import default_rules
     from liftwise.flows.plan import plan as run
+    from liftwise.outputs.reports import write_frame
 
     with _opened(workspace) as ws:
-        rules: list[Any] = [Frequency(max_posts=ws.settings.plan.max_posts), Frequency(max_posts=1, per="influencer-week")]
-        if coverage:
-            rules.append(Coverage(by="event", at_least=coverage))
-        made = run(ws, budget, metric=metric, risk_aversion=risk_aversion, rules=rules, seconds=seconds)
+        rules = [*default_rules(ws), *_rules(coverage, at_most or [], max_risk, include or [], exclude or [])]
+        objectives = [name.strip() for name in frontier.split(",")] if frontier else None
+        made = run(ws, budget, metric=metric, risk_aversion=risk_aversion, rules=rules, frontier=objectives, target_roi=target_roi,
+                   seconds=seconds)  # fmt: skip
     chosen = made.selection
+    if calendar is not None:
+        write_frame(chosen.assignments, calendar)
+    more = chosen.next_money() if explain and len(chosen.assignments) else None
     if as_json:
-        facts = {name: getattr(chosen, name) for name in ("cost", "value", "bound", "gap")}
+        facts = {name: getattr(chosen, name) for name in ("cost", "value", "bound", "gap", "next_best")}
         split = _records(made.allocation.to_frame()) if made.allocation else []
+        beside = {
+            "scenarios": _records(made.scenarios.compare()) if made.scenarios else [],
+            "frontier": _records(made.frontier.points) if made.frontier else [],
+            "binding": _records(chosen.binding), "next_money": _records(more) if more is not None else [],
+        }  # fmt: skip
         _print_json({"plan_id": made.plan_id, "metric": made.metric, "budget": budget, **facts,
-                     "assignments": _records(chosen.assignments), "allocation": split, **made.flow.as_dict()})  # fmt: skip
+                     "assignments": _records(chosen.assignments), "allocation": split, **beside, **made.flow.as_dict()})  # fmt: skip
         return
     shown = chosen.assignments.head(20)[["influencer_id", "content_type", "event_id", "week", "budget", "predicted", "why"]]
     _table(shown.round(1), f"{made.plan_id}: the first {len(shown)} of {len(chosen.assignments)} posts")
     _say(made.summary())
+    if explain:
+        _say(chosen.next_best)
+        _table(chosen.binding.round(3), "Rules at their limit; price: what one more unit would be worth")
+        if more is not None and len(more):
+            gain = f"at most {more['gain'].iloc[0]:,.0f} more {chosen.metric.replace('_', ' ')} after risk"
+            _table(more.head(10).drop(columns=["gain", "uncertainty"]).round(1), f"What a tenth more money would buy: {gain}")
+    if scenario and made.scenarios is not None:
+        _table(made.scenarios.compare().round(0), "Channel budgets of the coming weeks, beside today's")
+        _say(made.scenarios.summary())
+    if made.frontier is not None:
+        _table(made.frontier.points.drop(columns="plan_id").round(3), "Plans that none beats in every objective")
+    if calendar is not None:
+        _say(f"{len(chosen.assignments)} lines → {calendar}")
     _left_out(made.flow)
+
+
+def _rules(coverage: int, shares: list[str], risk: float | None, include: list[str], exclude: list[str]) -> list[Any]:
+    """Rules as a person types them."""
+    from liftwise.core.errors import InputError
+    from liftwise.decisions.selection.rules import Coverage, Diversity, Exclude, Include, RiskLimit
+
+    found: list[Any] = [Coverage(by="event", at_least=coverage)] if coverage else []
+    for word in shares:
+        group, _, share = word.partition("=")
+        try:
+            found.append(Diversity(group.strip(), float(share)))
+        except ValueError:
+            raise InputError(
+                f"{word!r} is no share of a group", where="--at-most", fix="write for example platform=0.5"
+            ) from None
+    found += [RiskLimit(risk)] if risk is not None else []
+    found += [Include(include)] if include else []
+    return found + ([Exclude(exclude)] if exclude else [])
 
 
 @app.command("what-if")

@@ -1,39 +1,43 @@
-"""plan: what to do next. Predicted effectiveness → exact selection with a bound; response curves → channel budgets."""
+"""plan: what to do next. Predicted effectiveness → selection with a bound, and its front; response curves → channel budgets."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from liftwise.core.errors import CannotTell, Infeasible, InputError
+from liftwise.core.errors import CannotTell, InputError
 from liftwise.flows.outline import Flow
 from liftwise.pipeline import features
 from liftwise.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from liftwise.decisions.allocation import Allocation
-    from liftwise.decisions.flighting import Flight
-    from liftwise.decisions.selection import Selection
+    from liftwise.decisions.allocation.allocate import Allocation
+    from liftwise.decisions.allocation.scenarios import Scenarios
+    from liftwise.decisions.frontier.front import Frontier
+    from liftwise.decisions.selection.choose import Selection
 
 METRICS = ("impressions", "engagements", "conversions", "revenue", "brand_equity")
+BESIDE = ("affinities", "audiences", "trends", "embeddings", "evidence")  # what helps to predict, where it is there
 RECENT = 52  # periods that say what a channel gets today
 WEEKS = 13  # that a schedule plans
+SCREENED = 1_000_000  # ways to post up to which all are scored in full; of more, the promising hundredth
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan as recorded: who posts what, and how channels share their money."""
+    """A plan as recorded: who posts what, how channels share their money, and what else could be had instead."""
 
     plan_id: str
     metric: str
     selection: Selection
     allocation: Allocation | None
+    scenarios: Scenarios | None
+    frontier: Frontier | None
     flow: Flow
 
     def summary(self) -> str:
@@ -41,6 +45,8 @@ class Plan:
         words = [self.selection.summary()]
         if self.allocation is not None:
             words.append(self.allocation.summary())
+        if self.frontier is not None:
+            words.append(self.frontier.summary())
         return " ".join(words)
 
 
@@ -51,6 +57,8 @@ def plan(
     metric: str | None = None,
     risk_aversion: float | None = None,
     rules: Sequence[Any] | None = None,
+    frontier: Sequence[str] | None = None,
+    target_roi: float | None = None,
     seconds: float = 60.0,
     again: bool = False,
 ) -> Plan:
@@ -61,6 +69,8 @@ def plan(
     metric : what a post is worth: impressions, engagements, conversions, revenue or brand_equity.
     risk_aversion : ρ in f − ρσ.
     rules : beyond the budget; default: at most `plan.max_posts` posts per influencer and one a week.
+    frontier : objectives (metrics, "roi", "reach", "risk", "cost") whose front of plans is wanted too.
+    target_roi : for the channels, also the largest budget whose next money earns that much.
     seconds : how long to look for a better plan.
 
     Raises
@@ -79,62 +89,111 @@ def plan(
     today = features.horizon(ws.warehouse) or datetime.now(UTC).date()
     flow = Flow(ws, "plan", again)
     flow.step(
-        "effectiveness", lambda: _effectiveness(ws, metric, today), needs=["influencers", "rates", "events", "assignments"],
-        reads=["influencers", "rates", "events", "assignments", "affinities", "audiences", "trends"], writes=["effectiveness"],
-        parameters={"metric": metric, "today": today, "seed": ws.settings.seed, "days": ws.settings.plan.horizon_days},
+        "effectiveness", lambda: _effectiveness(ws, _wanted(metric, frontier), today), needs=["influencers", "rates", "events", "assignments"],
+        reads=["influencers", "rates", "events", "assignments", *BESIDE], writes=["effectiveness"],
+        parameters={"metrics": _wanted(metric, frontier), "today": today, "seed": ws.settings.seed, "days": ws.settings.plan.horizon_days},
     )  # fmt: skip
     if "effectiveness" in flow.left_out:
         raise CannotTell(
             f"no plan: {flow.left_out['effectiveness']}", fix="deliver influencers, rates, events and past assignments"
         )
+    if rules is None:
+        rules = default_rules(ws)
     chosen = _select(ws, metric, budget, rho, rules, seconds)
     plan_id = _plan_id(chosen)
-    splits: list[Allocation] = []
+    found: dict[str, Any] = {}
     flow.step(
-        "allocation", lambda: _allocate(ws, plan_id, splits), needs=["responses", "spend"], writes=["allocations"], again=True
+        "allocation", lambda: _allocate(ws, plan_id, target_roi, found), needs=["responses", "spend"], writes=["allocations"], again=True
     )  # fmt: skip
+    if frontier:
+        flow.step(
+            "frontier", lambda: _frontier(ws, frontier, budget, rho, rules, seconds, found), writes=["frontier"], again=True
+        )
     _record(ws, plan_id, chosen)
-    return Plan(plan_id, metric, chosen, splits[0] if splits else None, flow)
+    return Plan(plan_id, metric, chosen, found.get("allocation"), found.get("scenarios"), found.get("frontier"), flow)
 
 
-def _effectiveness(ws: Workspace, metric: str, today: date) -> dict[str, Any]:
-    from liftwise.models.effectiveness import BoostedEffectiveness, feasible_tuples
+def default_rules(ws: Workspace) -> list[Any]:
+    """So many posts an influencer as the settings say, one a week."""
+    from liftwise.decisions.selection.rules import Frequency
 
-    table = {name: ws.warehouse.table(name) for name in ("influencers", "rates", "events", "assignments")}
-    more = {name: ws.warehouse.table(name) if ws.warehouse.has(name) else None for name in ("affinities", "audiences", "trends")}
+    return [Frequency(max_posts=ws.settings.plan.max_posts), Frequency(max_posts=1, per="influencer-week")]
+
+
+def _wanted(metric: str, frontier: Sequence[str] | None) -> list[str]:
+    """Metrics that must be predicted."""
+    asked = [metric, *("revenue" if name in ("roi", "risk") else name for name in frontier or ())]
+    return [name for name in METRICS if name in asked]
+
+
+def _effectiveness(ws: Workspace, metrics: Sequence[str], today: date) -> dict[str, Any]:
+    table: dict[str, Any] = {name: ws.warehouse.table(name) for name in ("influencers", "rates", "events", "assignments")}
+    table |= {name: ws.warehouse.table(name) if ws.warehouse.has(name) else None for name in BESIDE}
     last = pd.Timestamp(today + timedelta(days=ws.settings.plan.horizon_days))
     coming = table["events"][table["events"]["date"] <= last]
-    tuples = feasible_tuples(table["influencers"], table["rates"], coming, after=today)
-    if tuples.empty:
+    coming = coming[coming["date"] + pd.to_timedelta(coming["closes_days"].fillna(0), unit="D") >= pd.Timestamp(today)]
+    if coming.empty:
         raise CannotTell(f"no event to post for between {today} and {last.date()}", fix="add events, or raise plan.horizon_days")
-    ws.progress("effectiveness", 0.1, f"{len(tuples):,} ways to post")
-    model = BoostedEffectiveness(metric=metric, seed=ws.settings.seed).fit(
-        table["assignments"], influencers=table["influencers"], rates=table["rates"], events=table["events"], **more
-    )
-    ws.progress("effectiveness", 0.5, "predicting")
-    ws.warehouse.write("effectiveness", model.predict(tuples))
-    return {"tuples": len(tuples), **{str(name): float(value) for name, value in model.scores_.items()}}
+    scored: list[pd.DataFrame] = []
+    told: dict[str, Any] = {}
+    for k, metric in enumerate(metrics):
+        ws.progress("effectiveness", (k + 0.1) / len(metrics), f"learning from {len(table['assignments']):,} assignments")
+        frame, facts = _predicted(ws, table, coming, metric, today)
+        scored.append(frame)
+        told |= facts if k == 0 else {}
+    ws.warehouse.write("effectiveness", pd.concat(scored, ignore_index=True))
+    return told
 
 
-def _select(ws: Workspace, metric: str, budget: float, rho: float, rules: Sequence[Any] | None, seconds: float) -> Selection:
-    from liftwise.decisions.rules import Frequency
-    from liftwise.decisions.selection import select
+def _predicted(
+    ws: Workspace, table: dict[str, Any], coming: pd.DataFrame, metric: str, today: date
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """f ± σ of every way to post for the coming events (of very many, of the promising ones), and how good the model is."""
+    from liftwise.models.effectiveness import Effectiveness, score_grid
 
-    if rules is None:
-        rules = [Frequency(max_posts=ws.settings.plan.max_posts), Frequency(max_posts=1, per="influencer-week")]
+    given = {name: frame for name, frame in table.items() if name != "assignments"}
+    model = Effectiveness(metric=metric, seed=ws.settings.seed, networks=2).fit(table["assignments"], **given)
+    found = score_grid(model, rates=table["rates"], events=coming, after=today, keep_all=SCREENED)
+    told = {"tuples": found.screened, **{str(name): float(value) for name, value in model.scores_.items()}}
+    return found.to_frame(), told
+
+
+def _select(ws: Workspace, metric: str, budget: float, rho: float, rules: Sequence[Any], seconds: float) -> Selection:
+    from liftwise.decisions.selection.choose import select
+
+    def told(value: float, bound: float) -> None:
+        ws.progress("selection", 0.5, f"{value:,.0f}, no plan above {bound:,.0f}")
+
     ws.progress("selection", 0.0)
     chosen = select(
         ws.warehouse.table("effectiveness"), metric=metric, budget=budget, influencers=ws.warehouse.table("influencers"),
-        events=ws.warehouse.table("events"), rules=list(rules), risk_aversion=rho, seconds=seconds, seed=ws.settings.seed,
+        events=ws.warehouse.table("events"), audiences=ws.warehouse.table("audiences"), rules=list(rules), risk_aversion=rho,
+        seconds=seconds, told=told,
         grid=ws.settings.grid,
     )  # fmt: skip
     ws.progress("selection", 1.0, f"gap {chosen.gap:.2%}")
     return chosen
 
 
-def _allocate(ws: Workspace, plan_id: str, splits: list[Allocation]) -> dict[str, Any]:
-    """Split today's money over the channels that have a response curve; the split is left in `splits`."""
-    from liftwise.decisions.allocation import allocate
+def _frontier(
+    ws: Workspace, objectives: Sequence[str], budget: float, rho: float, rules: Sequence[Any], seconds: float, found: dict[str, Any]
+) -> dict[str, Any]:  # fmt: skip
+    """The front of plans; its named plans go into the record as alternatives."""
+    from liftwise.decisions.frontier.front import frontier
+
+    front = frontier(
+        ws.warehouse.table("effectiveness"), objectives=objectives, budget=budget, influencers=ws.warehouse.table("influencers"),
+        events=ws.warehouse.table("events"), audiences=ws.warehouse.table("audiences"), rules=rules, risk_aversion=rho, seconds=seconds,
+        seed=ws.settings.seed, grid=ws.settings.grid,
+    )  # fmt: skip
+    ws.warehouse.write("frontier", front.to_frame())
+    found["frontier"] = front
+    return {"points": len(front.points), "share of what no front exceeds": float(front.hypervolume_bound)}
+
+
+def _allocate(ws: Workspace, plan_id: str, target_roi: float | None, found: dict[str, Any]) -> dict[str, Any]:
+    """Split today's money over the channels that have a response curve, and answer what other budgets would bring."""
+    from liftwise.decisions.allocation.allocate import allocate
 
     responses = ws.warehouse.table("responses")
     current = current_spend(ws, RECENT)
@@ -149,31 +208,30 @@ def _allocate(ws: Workspace, plan_id: str, splits: list[Allocation]) -> dict[str
         "ceilings": ((1 + shift) * shares).clip(upper=1.0).to_dict(),
     }
     split = allocate(responses, current=current, total=total, **limits)
-    schedules = _schedules(ws, responses, sorted(current.index), limits)
-    tables = [split.to_frame(), *(schedule.to_frame() for schedule in schedules)]
+    schedules = _scenarios(ws, responses, sorted(current.index), limits, target_roi)
+    tables = (
+        [split.to_frame(), *(each.weekly.to_frame() for each in schedules.found.values())] if schedules else [split.to_frame()]
+    )
     ws.warehouse.write("allocations", pd.concat(tables, ignore_index=True).assign(plan_id=plan_id))
-    splits.append(split)
-    gains = {f"gain, {schedule.scenario}": schedule.gain.mean for schedule in schedules}
+    found |= {"allocation": split, "scenarios": schedules}
+    gains = {f"gain, {name}": each.weekly.gain.mean for name, each in schedules.found.items()} if schedules else {}
     return {"gain": float(split.gain.mean), "bound_gap": float(split.gap), **gains}
 
 
-def _schedules(ws: Workspace, responses: pd.DataFrame, channels: list[str], limits: dict[str, Any]) -> list[Flight]:
-    """The next weeks, with as much money as today and with a tenth more; none where the carry-over is not known."""
-    from liftwise.decisions.flighting import flight
+def _scenarios(
+    ws: Workspace, responses: pd.DataFrame, channels: list[str], limits: dict[str, Any], target_roi: float | None
+) -> Scenarios | None:
+    """The next weeks with today's money, a tenth more, a tenth less; none where the carry-over is not known."""
+    from liftwise.decisions.allocation.scenarios import scenarios
 
     carryover = ws.warehouse.table("carryover")
     if carryover.empty:
-        return []
+        return None
     spend = ws.warehouse.table("spend")
     history = spend[spend["channel"].isin(channels)].pivot_table(
         index="week", columns="channel", values="spend", aggfunc="sum", fill_value=0.0
     )
-    usual = float(history[-RECENT:].mean().sum()) * WEEKS
-    found = []
-    for scenario, money in ((f"same budget, {WEEKS} weeks", usual), (f"+10 %, {WEEKS} weeks", 1.1 * usual)):
-        with suppress(Infeasible):  # a tenth more than the curves know
-            found.append(flight(responses, carryover, history, weeks=WEEKS, total=money, scenario=scenario, **limits))
-    return found
+    return scenarios(responses, carryover, history, weeks=WEEKS, target_roi=target_roi, **limits)
 
 
 def current_spend(ws: Workspace, periods: int) -> pd.Series:

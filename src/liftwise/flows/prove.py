@@ -236,8 +236,8 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
 
 
 def _select(ws: Workspace, table: pd.DataFrame):
-    from liftwise.decisions.rules import Frequency
-    from liftwise.decisions.selection import select
+    from liftwise.decisions.selection.choose import select
+    from liftwise.decisions.selection.rules import Frequency
 
     rules = [Frequency(ws.settings.plan.max_posts), Frequency(1, "influencer-week")]
     return select(
@@ -257,7 +257,7 @@ def _true_worth(chosen, table: pd.DataFrame, keys: list[str]) -> float:
 
 def _allocation(ws: Workspace, truth: Truth, ours) -> Iterator[Row]:
     """The true weekly gain of the recommended split, as a share of what the best split would gain; and what was promised."""
-    from liftwise.decisions.allocation import allocate
+    from liftwise.decisions.allocation.allocate import allocate
 
     if ours is None:
         return

@@ -66,6 +66,12 @@ def write_table(ws: Workspace, name: str, file: Path) -> tuple[Path, int]:
     if name not in TABLES:
         raise InputError(f"there is no table {name!r}", fix=f"choose one of {', '.join(TABLES)}")
     frame = ws.ledger.table(name) if TABLES[name].home == "ledger" else ws.warehouse.table(name)
+    write_frame(frame, file, name)
+    return file, len(frame)
+
+
+def write_frame(frame: pd.DataFrame, file: Path, name: str = "calendar") -> None:
+    """A frame as .csv, .parquet or .xlsx."""
     if file.suffix == ".csv":
         neutralise(frame).to_csv(file, index=False)
     elif file.suffix == ".parquet":
@@ -76,7 +82,6 @@ def write_table(ws: Workspace, name: str, file: Path) -> tuple[Path, int]:
         raise InputError(
             f"cannot write {file.suffix or 'a file without ending'}", where=str(file), fix="end it in .csv, .parquet or .xlsx"
         )
-    return file, len(frame)
 
 
 def _write_sheets(path: Path, sheets: list[tuple[str, pd.DataFrame]]) -> None:

@@ -98,7 +98,23 @@ def plan(ws: Workspace) -> Section | None:
         ["week", "influencer_id", "content_type", "event", "days_from_event", "budget", "predicted", "uncertainty", "why"]
     ]
     shown = shown.rename(columns={"days_from_event": "days", "predicted": f"predicted {run['metric']}", "uncertainty": "± (σ)"})
-    return Section("plan", "The plan", sentence, (_calendar(lines, str(run["metric"])),), ((f"Plan {run['plan_id']}", shown),))
+    figures = (_calendar(lines, str(run["metric"])), *_front(ws))
+    return Section("plan", "The plan", sentence, figures, ((f"Plan {run['plan_id']}", shown),))
+
+
+def _front(ws: Workspace) -> tuple[go.Figure, ...]:
+    """Plans that none beats in every objective, where a front was asked for."""
+    table = ws.warehouse.table("frontier")
+    if table.empty:
+        return ()
+    import plotly.graph_objects as go
+
+    wide = table.pivot_table(index="plan_id", columns="objective", values="value")
+    one, two = (wide.columns[0], wide.columns[-1]) if "roi" not in wide else ("roi", next(c for c in wide.columns if c != "roi"))
+    wide = wide.sort_values(one)
+    dots = go.Scatter(x=wide[one], y=wide[two], mode="markers+lines", marker_color=PALETTE[0], line={"width": 0.6}, name="plans")
+    figure = _styled(go.Figure(dots), "Plans that none beats in every objective")
+    return (figure.update_layout(xaxis_title=one.replace("_", " "), yaxis_title=two.replace("_", " ")),)
 
 
 def _plan_runs(ws: Workspace) -> pd.DataFrame:

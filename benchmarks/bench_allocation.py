@@ -1,0 +1,152 @@
+"""Budgets over channels against general optimisers and the rules of Robyn, Meridian and PyMC-Marketing, all on the same Hill curves.
+
+Ours is the whole public call on a table of responses (401 points a curve, four draws alike); the others optimise the curves themselves.
+Every split is judged on the curves themselves, against a bound on 4,001 points a curve plus all that a curve can rise above straight
+lines between them. What a peer spends beyond the budget is taken off in proportion; what it leaves unspent stays so.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from side_by_side import Peer, Row, Timed, compare
+from stopwatch import measure
+
+from liftwise.core.uncertainty import spawn
+from liftwise.decisions.allocation.allocate import allocate
+from liftwise.decisions.allocation.envelopes import best_split
+
+PEER = Peer("nlopt", ("nlopt==2.11.0", "numpy==2.4.6", "scipy==1.17.1"))
+SCHEMES = ("SLSQP raw", "SLSQP scaled", "trust-constr", "Robyn's scheme", "Meridian's rule", "PyMC-Marketing's rule")
+SLOW = {"SLSQP raw": 5, "trust-constr": 3, "PyMC-Marketing's rule": 5}  # instances of 50 channels
+INSTANCES, POINTS, FINE = 20, 401, 4_001
+
+
+@dataclass(frozen=True)
+class Question:
+    """Hill curves and limits; the table for ours and the bound are made once, outside what is timed."""
+
+    top: np.ndarray
+    half: np.ndarray
+    slope: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    today: np.ndarray
+    total: float
+
+    @classmethod
+    def of(cls, seed: int, channels: int, s_shaped: bool) -> Question:
+        """Spends spread over two orders of magnitude; a third of the channels with a floor, a third with a ceiling."""
+        random = spawn(seed, f"bench-allocation.{channels}.{s_shaped}")
+        usual = np.exp(random.normal(11, 1, channels))
+        top, half = usual * np.exp(random.normal(0.7, 0.5, channels)), usual * np.exp(random.normal(0.3, 0.5, channels))
+        slope = random.uniform(1.5, 3.5, channels) if s_shaped else random.uniform(0.5, 1.0, channels)
+        low = np.where(random.random(channels) < 1 / 3, usual * random.uniform(0, 0.3, channels), 0.0)
+        high = np.where(random.random(channels) < 1 / 3, usual * random.uniform(1, 2, channels), 4 * usual)
+        total = round(float(usual.sum() * random.uniform(0.5, 1.2)), 2)
+        today = np.clip(usual * total / usual.sum(), low, high)
+        for _ in range(100):
+            today = np.clip(today * total / today.sum(), low, high)
+        return cls(top, half, slope, low, high, today, total)
+
+    def revenue(self, split: np.ndarray) -> float:
+        """On the curves themselves."""
+        up = np.maximum(split, 0.0) ** self.slope
+        return float((self.top * up / (up + self.half**self.slope)).sum())
+
+    def on(self, points: int) -> tuple[np.ndarray, np.ndarray]:
+        """Spend and revenue (channels, points), closer together where curves of low slope bend."""
+        reach = np.maximum(self.high, 1.0)[:, None]
+        grid = reach * np.linspace(0, 1, points)[None] ** 2
+        up = grid ** self.slope[:, None]
+        return grid, self.top[:, None] * up / (up + self.half[:, None] ** self.slope[:, None])
+
+    def bound(self) -> float:
+        """No split is worth more: on fine straight lines, plus what the curves rise above them."""
+        grid, curve = self.on(FINE)
+        middle = (grid[:, 1:] + grid[:, :-1]) / 2
+        up = middle ** self.slope[:, None]
+        over = self.top[:, None] * up / (up + self.half[:, None] ** self.slope[:, None]) - (curve[:, 1:] + curve[:, :-1]) / 2
+        inside = middle > self.low[:, None]  # the first piece of a root curve rises most; where floors lie above it never counts
+        return best_split(grid, curve, self.low, self.high, self.total)[2] + 1.2 * float(
+            np.where(inside, over, 0).max(axis=1).clip(0).sum()
+        )
+
+    def table(self) -> pd.DataFrame:
+        """What a mix would deliver."""
+        grid, curve = self.on(POINTS)
+        names = np.repeat([f"c{k:03d}" for k in range(len(grid))], POINTS)
+        one = pd.DataFrame({"channel": names, "spend": grid.ravel(), "revenue": curve.ravel()})
+        return pd.concat([one.assign(draw=draw) for draw in range(4)], ignore_index=True)
+
+    def within(self, split: np.ndarray) -> np.ndarray:
+        """What is spent beyond the budget taken off above the floors, and limits enforced."""
+        split = np.clip(split, self.low, self.high)
+        over, room = max(float(split.sum()) - self.total, 0.0), split - self.low
+        return split - over * room / max(float(room.sum()), 1e-9)
+
+
+def run() -> Iterator[Row]:
+    """Rows of value over bound and of time, for each shape and number of channels."""
+    _ours([Question.of(99, 8, s_shaped) for s_shaped in (True, False)])  # compiles
+    with tempfile.TemporaryDirectory() as folder:
+        for s_shaped in (True, False):
+            for channels in (8, 20, 50):
+                questions = [Question.of(seed, channels, s_shaped) for seed in range(INSTANCES)]
+                bounds = [question.bound() for question in questions]
+                file = Path(folder) / f"{channels}-{s_shaped}.npz"
+                np.savez(
+                    file,
+                    **{name: np.array([getattr(each, name) for each in questions]) for name in Question.__dataclass_fields__},
+                )
+                for scheme in SCHEMES:
+                    many = SLOW.get(scheme, INSTANCES) if channels == 50 else INSTANCES
+                    yield _row(scheme, s_shaped, channels, questions[:many], bounds[:many], file)
+    questions = [Question.of(seed, 500, True) for seed in range(3)]
+    spent, splits = _ours(questions)
+    yield Row("budget split, S-shaped, 500 channels", "3 instances", "", ours=spent,
+              agreement=_told(questions, [question.bound() for question in questions], splits))  # fmt: skip
+
+
+def _row(scheme: str, s_shaped: bool, channels: int, questions: list[Question], bounds: list[float], file: Path) -> Row:
+    def agree(ours: list[np.ndarray], theirs: dict) -> str:
+        splits = [question.within(np.array(split)) for question, split in zip(questions, theirs["splits"], strict=True)]
+        return f"ours {_told(questions, bounds, ours)}; theirs {_told(questions, bounds, splits)}"
+
+    row = Row(f"budget split, {'S-shaped' if s_shaped else 'concave'}, {channels} channels", f"{len(questions)} instances", scheme, pairs=1,
+              note=f"value / bound: least, mean; of ours {_search(questions):.2g} s is the search, the rest reads tables")  # fmt: skip
+    return compare(
+        row, lambda: _ours(questions), lambda: PEER.run("allocate_schemes", file, scheme, str(len(questions)), limit=900), agree
+    )
+
+
+def _search(questions: list[Question]) -> float:
+    """Seconds of processor of the search alone, on arrays as the peers have their curves."""
+    ready = [(*question.on(POINTS), question.low, question.high, question.total) for question in questions]
+    return measure(lambda: [best_split(*each) for each in ready])[0].cpu
+
+
+def _ours(questions: list[Question]) -> Timed:
+    tables = [question.table() for question in questions]
+    currents = [pd.Series(question.today, [f"c{k:03d}" for k in range(len(question.today))]) for question in questions]
+
+    def all_of_them() -> list[np.ndarray]:
+        return [
+            allocate(
+                table, current=current, total=question.total, floors=dict(zip(current.index, question.low, strict=True)),
+                ceilings=dict(zip(current.index, question.high, strict=True)), limits_in="money",
+            ).recommended.to_numpy()
+            for table, current, question in zip(tables, currents, questions, strict=True)
+        ]  # fmt: skip
+
+    return measure(all_of_them)
+
+
+def _told(questions: list[Question], bounds: list[float], splits: list[np.ndarray]) -> str:
+    shares = [question.revenue(split) / bound for question, bound, split in zip(questions, bounds, splits, strict=True)]
+    return f"{min(shares):.5f}, {np.mean(shares):.5f}"

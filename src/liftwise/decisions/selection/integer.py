@@ -1,0 +1,213 @@
+"""From the linear program's bound to a plan of whole posts that is proven close to the best.
+
+Two searches that help one another. A small tree splits all plans on the dearest post that the linear program takes in part, and sifts both sides:
+its leaves bound every plan. An integer program over the candidates that cost least against these leaves (the *core*) finds plans. A plan
+that uses a candidate outside the core is worth at most its leaf's bound less what forcing that candidate in costs, so core and rest
+together bound all plans; candidates that could not be in a better plan are never looked at again (reduced-cost fixing).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liftwise.core.errors import Infeasible
+from liftwise.decisions.selection.program import Program
+from liftwise.decisions.selection.sifting import Branch, Relaxed, sift
+from liftwise.decisions.selection.solver import model_of, solve
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+KEPT = 40_000  # candidates a leaf remembers, those that cost least
+FREE = 60  # candidates of the first core
+SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops
+Told = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best plan known, its value, and a bound of every plan. core : candidates of the last integer program. leaves : of the tree."""
+
+    chosen: Ints
+    value: float
+    bound: float
+    core: Ints
+    leaves: int
+
+    @property
+    def gap(self) -> float:
+        """(bound − value) / |bound|."""
+        return max(0.0, self.bound - self.value) / max(abs(self.bound), 1e-9)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A part of all plans: its bound, who is `chosen` at its prices, and its `KEPT` candidates that cost least to turn over; the others cost
+    at least `rest`."""
+
+    relaxed: Relaxed
+    chosen: Ints
+    candidates: Ints
+    loss: Floats
+    rest: float
+
+    @classmethod
+    def of(cls, program: Program, relaxed: Relaxed) -> Leaf:
+        """Look at all candidates once."""
+        loss, inside = relaxed.flips(program)
+        chosen = np.flatnonzero(inside)
+        if len(loss) <= KEPT:
+            order = np.argsort(loss, kind="stable")
+            return cls(relaxed, chosen, order, loss[order], np.inf)
+        some = np.argpartition(loss, KEPT)
+        least = some[:KEPT]
+        order = least[np.argsort(loss[least], kind="stable")]
+        return cls(relaxed, chosen, order, loss[order], float(loss[some[KEPT]]))
+
+    @property
+    def bound(self) -> float:
+        """No plan of this part is worth more."""
+        return self.relaxed.bound
+
+    def against(self, chosen: Ints) -> tuple[Ints, Floats]:
+        """What it costs here when a candidate is not as in `chosen`: nothing where it is not so here anyway."""
+        differ = np.setxor1d(self.chosen, chosen, assume_unique=True)
+        return np.concatenate([differ, self.candidates]), np.concatenate([np.zeros(len(differ)), self.loss])
+
+
+def search(
+    program: Program,
+    root: Relaxed,
+    *,
+    gap: float,
+    seconds: float,
+    start: Ints | None = None,
+    told: Told | None = None,
+) -> Found:
+    """The best plan of whole posts. start : a plan to begin with (it must keep the rules).
+
+    Raises
+    ------
+    Infeasible
+        When no plan was found in the time given, or none exists.
+    """
+    until = time.monotonic() + seconds
+    leaves, bound = _grow(program, [Leaf.of(program, root)], -np.inf, gap, until), root.bound
+    best = np.empty(0, dtype=np.int64) if start is None else start
+    value = -np.inf if start is None else float(program.value[start].sum())
+    size, tried, empty = FREE, np.empty(0, dtype=np.int64), False
+    while True:
+        leaves = [leaf for leaf in leaves if leaf.bound > value]
+        bound = min(bound, max([leaf.bound for leaf in leaves], default=value))
+        if not leaves:  # no part of all plans holds a better one
+            empty = not np.isfinite(value)
+            break
+        if told is not None and np.isfinite(value):
+            told(value, bound)
+        left = until - time.monotonic()
+        if _close(value, bound, gap) or (left <= 0.2 and np.isfinite(value)):
+            break
+        tried, fixed = _core(leaves, size, value, gap, best)
+        columns = np.union1d(tried, fixed)
+        patience = max((0.6 if np.isfinite(value) else 0.25) * left, 1.0)
+        begin = np.isin(columns, best).astype(np.float64) if np.isfinite(value) else None
+        model = model_of(program, columns, forced=fixed)
+        good = bound - gap * abs(bound)  # a plan worth that much is close enough
+        answer = solve(program, model, integer=True, seconds=patience, gap=gap / 4, start=begin, told=told, good=good)
+        if answer.feasible and answer.objective > value:
+            best, value = columns[answer.y > 0.5], float(program.value[columns[answer.y > 0.5]].sum())
+        inside = answer.bound if answer.feasible else -np.inf if answer.infeasible else bound
+        bound = min(bound, max(inside, value, _elsewhere(leaves, tried, fixed)))
+        empty = answer.infeasible and len(tried) == len(program)
+        if empty or len(tried) == len(program) or (left <= 0.2 and not np.isfinite(value)):
+            break
+        if answer.feasible and not answer.complete and time.monotonic() < until and size > 16 * FREE:
+            break  # larger cores would only take longer
+        size *= 2
+        leaves = _grow(program, leaves, value, gap, until)
+    if not np.isfinite(value):
+        raise Infeasible("no plan keeps the rules with whole posts" if empty else "no plan was found in the time given",
+                         fix="relax a rule" if empty else "give more seconds or relax a rule")  # fmt: skip
+    return Found(np.sort(best), value, max(bound, value), tried, len(leaves))
+
+
+def _close(value: float, bound: float, gap: float) -> bool:
+    return bool(np.isfinite(value)) and bound - value <= gap * max(abs(bound), 1e-9)
+
+
+def _core(leaves: list[Leaf], size: int, value: float, gap: float, plan: Ints) -> tuple[Ints, Ints]:
+    """The `size` candidates that cost least to turn over (or all that could still be so in a better plan, where these are few), with those
+    in which the plan at hand differs; and those that are in for good. All others are out."""
+    best = max(leaves, key=lambda leaf: leaf.bound)
+    who, regret = (
+        np.concatenate(parts)
+        for parts in zip(
+            *((at, loss + best.bound - leaf.bound) for leaf in leaves for at, loss in [leaf.against(best.chosen)]), strict=True
+        )
+    )
+    order = np.lexsort((regret, who))
+    who, regret = who[order], regret[order]
+    first = np.append(True, who[1:] != who[:-1])[: len(who)]
+    who, regret = who[first], regret[first]
+    order = np.argsort(regret, kind="stable")
+    if np.isfinite(value):
+        needed = int((regret < best.bound - value - 0.5 * gap * abs(best.bound)).sum())
+        size = needed if 0 < needed <= 2 * size else size
+    free = np.sort(who[order[: max(size, 1)]])
+    if np.isfinite(value):
+        free = np.union1d(free, np.setxor1d(plan, best.chosen, assume_unique=True))
+    return free, np.setdiff1d(best.chosen, free, assume_unique=True)
+
+
+def _elsewhere(leaves: list[Leaf], free: Ints, fixed: Ints) -> float:
+    """A bound of plans in which a candidate that is not free is not as it was fixed."""
+    worst = -np.inf
+    for leaf in leaves:
+        differ = np.setdiff1d(np.setxor1d(leaf.chosen, fixed, assume_unique=True), free, assume_unique=True)
+        if len(differ):
+            worst = max(worst, leaf.bound)
+            continue
+        outside = ~np.isin(leaf.candidates, free)
+        worst = max(worst, leaf.bound - min(float(leaf.loss[outside].min(initial=np.inf)), leaf.rest))
+    return worst
+
+
+def _grow(program: Program, leaves: list[Leaf], value: float, gap: float, until: float) -> list[Leaf]:
+    """Split the leaf with the highest bound until its bound is close to the plan or splitting no longer helps."""
+    seen = [max([leaf.bound for leaf in leaves], default=value)]
+    for _ in range(SPLITS if leaves else 0):
+        at = max(range(len(leaves)), key=lambda k: leaves[k].bound)
+        if _close(value, leaves[at].bound, gap) or time.monotonic() > until:
+            break
+        split = _split(program, leaves[at], until)
+        if split is None:
+            break
+        leaves = [*leaves[:at], *leaves[at + 1 :], *(leaf for leaf in split if leaf.bound > value)]
+        if not leaves:
+            break
+        seen.append(max(leaf.bound for leaf in leaves))
+        if len(seen) > STALLED and seen[-1 - STALLED] - seen[-1] < 0.5 * gap * abs(seen[-1]):
+            break
+    return leaves
+
+
+def _split(program: Program, leaf: Leaf, until: float) -> list[Leaf] | None:
+    """Both sides of the dearest post that is taken in part; None where there is none."""
+    relaxed = leaf.relaxed
+    y = relaxed.answer.y
+    partly = np.flatnonzero((y > 1e-6) & (y < 1 - 1e-6))
+    if not len(partly):
+        return None
+    columns = relaxed.columns[partly]
+    weight = np.abs(program.value[columns]) * np.minimum(y[partly], 1 - y[partly])
+    on, was = int(columns[int(np.argmax(weight))]), relaxed.branch
+    found = list[Leaf]()
+    for branch in (Branch((*was.forced, on), was.banned), Branch(was.forced, (*was.banned, on))):
+        side = sift(program, max(until - time.monotonic(), 1.0), columns=relaxed.columns, branch=branch)
+        if side.answer.feasible and side.answer.slack.max(initial=0.0) <= 1e-7:
+            found.append(Leaf.of(program, side))
+    return found

@@ -1,0 +1,248 @@
+"""The linear program over millions of candidates: solved over a few thousand, the others priced in one pass, until none would help.
+
+At any prices of the coupling rows, Σ price·limit + the best each influencer can do alone bounds every plan from above (Lagrange). The
+restricted program gives prices; what influencers would then choose enters; when nothing new enters, bound and value meet.
+"""
+
+# pyright: basic
+# (numba's kernels have no types)
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liftwise.decisions.selection import pricing
+from liftwise.decisions.selection.program import Program
+from liftwise.decisions.selection.solver import Solved, model_of, solve
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+START, ADD, ROUNDS, TOLERANCE = 3_000, 4_000, 60, 1e-7
+SURE = 1e13  # more than anything is worth
+PENALTIES = (1e2, 1e5)  # of a missed floor, in the largest value of a candidate
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A part of all plans: those with some candidates in and others out."""
+
+    forced: tuple[int, ...] = ()
+    banned: tuple[int, ...] = ()
+
+    def bent(self, values: Floats) -> Floats:
+        """Values that make every influencer choose so."""
+        if not self.forced and not self.banned:
+            return values
+        values = values.copy()
+        values[list(self.forced)] += SURE
+        values[list(self.banned)] = -SURE
+        return values
+
+    def best(self, program: Program, reduced: Floats) -> tuple[Floats, Ints]:
+        """(influencers,) value of each one's best, and the candidates in it."""
+        inner = program.inner
+        worth, chosen = pricing.best_of_each(self.bent(reduced), inner.start, inner.week, inner.cap, inner.week_cap)
+        return worth, chosen
+
+    def owed(self, program: Program) -> Floats:
+        """(influencers,) what `bent` added."""
+        return SURE * np.bincount(
+            program.inner.influencer(np.array(self.forced, dtype=np.int64)), minlength=len(program.inner.use)
+        )
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """The linear program's answer: over `columns` of all candidates. reduced : (candidates,) value at its prices. bound : of any plan.
+
+    entry : (influencers,) price of using an influencer at all.  missed : floors that cannot be kept, with the rows they conflict with.
+    """
+
+    answer: Solved
+    columns: Ints
+    reduced: Floats
+    entry: Floats
+    bound: float
+    missed: tuple[int, ...] = ()
+    against: tuple[int, ...] = ()
+    rounds: int = 0
+    branch: Branch = Branch()
+
+    def flips(self, program: Program) -> tuple[Floats, NDArray[np.bool_]]:
+        """How much the bound falls when each candidate is turned over, and which are in at these prices."""
+        inner = program.inner
+        values = self.branch.bent(self.reduced)
+        return pricing.flips(values, inner.start, inner.week, inner.cap, inner.week_cap, self.entry)
+
+
+def sift(
+    program: Program, seconds: float, *, columns: Ints | None = None, duals: Floats | None = None, branch: Branch = Branch()
+) -> Relaxed:
+    """Solve the linear program. columns, duals : of an earlier, similar one, to begin with."""
+    until = time.monotonic() + seconds
+    largest = float(np.abs(program.value).max(initial=0.0)) + 1e-9
+    first = start_of(program, duals) if columns is None else columns
+    if not (program.low > 0).any():
+        return _rounds(program, first, 0.0, until, branch=branch)
+    found = _rounds(program, first, PENALTIES[0] * largest, until, branch=branch)
+    if found.answer.feasible and found.answer.slack.max(initial=0.0) > 1e-7:
+        found = _rounds(program, found.columns, PENALTIES[1] * largest, until, branch=branch)
+    if not found.answer.feasible or found.answer.slack.max(initial=0.0) <= 1e-7:
+        return found
+    return _missing(program, found, until) if branch == Branch() else found
+
+
+def _rounds(
+    program: Program, columns: Ints, penalty: float, until: float, value: Floats | None = None, branch: Branch = Branch()
+) -> Relaxed:
+    inner, forced = program.inner, np.array(branch.forced, dtype=np.int64)
+    columns = np.setdiff1d(np.union1d(columns, forced), np.array(branch.banned, dtype=np.int64))
+    value = program.value if value is None else value
+    for count in range(ROUNDS):
+        answer = solve(
+            program,
+            model_of(program, columns, penalty=penalty, value=value, forced=forced),
+            integer=False,
+            seconds=max(until - time.monotonic(), 1.0),
+        )
+        if not answer.feasible:
+            return Relaxed(answer, columns, value, np.zeros(len(inner.use)), -np.inf, rounds=count, branch=branch)
+        duals = _signed(program, answer.duals)
+        reduced = program.priced(duals, value)
+        entry, fixed = _beside(program, duals)
+        worth, chosen = branch.best(program, reduced)
+        bound = fixed + float((np.maximum(worth - entry, 0.0) - branch.owed(program)).sum())
+        scale = max(abs(answer.objective), 1e-9)
+        new = _improving(program, branch, columns, chosen, reduced, worth, entry, TOLERANCE * scale)
+        if bound - answer.objective <= TOLERANCE * scale or not len(new) or time.monotonic() > until or count == ROUNDS - 1:
+            return Relaxed(answer, columns, reduced, entry, bound, rounds=count + 1, branch=branch)
+        columns = np.union1d(columns, new)
+    raise AssertionError("unreachable")
+
+
+def _signed(program: Program, duals: Floats) -> Floats:
+    """Prices without the solver's last digits on the wrong side: only limits that exist can cost."""
+    none = ((duals > 0) & ~np.isfinite(program.high)) | ((duals < 0) & ~np.isfinite(program.low))
+    return np.where(none, 0.0, duals)
+
+
+def _beside(program: Program, duals: Floats) -> tuple[Floats, float]:
+    """Price of using each influencer, and what limits and helpers bring at these prices."""
+    helpers, inner = program.helpers, program.inner
+    limits = np.where(duals > 0, program.high, program.low)
+    priced = np.abs(duals) > 0
+    fixed = float((duals[priced] * limits[priced]).sum()) if priced.any() else 0.0
+    left = helpers.priced(duals) if len(helpers.names) else np.zeros(0)
+    tied = inner.use >= 0
+    entry = np.zeros(len(inner.use))
+    entry[tied] = -left[inner.use[tied]]
+    free = np.ones(len(left), dtype=bool)
+    free[inner.use[tied]] = False
+    best = np.where(left > 0, left * helpers.high, left * helpers.low)
+    return entry, fixed + float(best[free].sum())
+
+
+def _improving(
+    program: Program, branch: Branch, columns: Ints, chosen: Ints, reduced: Floats, worth: Floats, entry: Floats, tolerance: float
+) -> Ints:
+    """What influencers would choose and the restricted program does not have, where it makes them better off; the best first."""
+    inner = program.inner
+    inside = np.full(len(program), -1.0)
+    inside[columns] = reduced[columns]
+    before, _ = branch.best(program, inside)
+    gain = np.maximum(worth - entry, 0.0) - np.maximum(before - entry, 0.0)
+    helped = gain > tolerance / max(len(gain), 1)
+    new = np.setdiff1d(chosen, columns, assume_unique=True)
+    who = inner.influencer(new)
+    new, who = new[helped[who]], who[helped[who]]
+    if len(new) > ADD:
+        new = new[np.argsort(-gain[who], kind="stable")[:ADD]]
+    return new
+
+
+def start_of(program: Program, duals: Floats | None = None) -> Ints:
+    """Candidates to begin with: what influencers would choose at a few prices of money around the one that spends the budget, and for each
+    floor its cheapest and its best."""
+    n, inner = len(program), program.inner
+    if n <= START:
+        return np.arange(n, dtype=np.int64)
+    found = []
+    if duals is not None:
+        found.append(pricing.best_of_each(program.priced(duals), inner.start, inner.week, inner.cap, inner.week_cap)[1])
+    else:
+        found += _around_the_price(program)
+    found += _of_floors(program)
+    return np.unique(np.concatenate(found)).astype(np.int64)
+
+
+def _around_the_price(program: Program) -> list[Ints]:
+    """One price for the first row (the budget), by bisection on a sample of influencers; then all influencers near it."""
+    inner, row = program.inner, 0
+    block, limit = program.blocks[row], float(program.high[row])
+    weight = np.ones(len(program)) if program.times[row] is None else program.times[row]
+    if len(block.labels) > 1 or not np.isfinite(limit) or weight is None:
+        return [np.argsort(-program.value, kind="stable")[:START].astype(np.int64)]
+
+    def at(price: float) -> Ints:
+        return pricing.best_of_each(program.value - price * weight, inner.start, inner.week, inner.cap, inner.week_cap)[1]
+
+    low, high = 0.0, float((program.value / np.maximum(weight, 1e-12)).max(initial=0.0))
+    chosen = at(low)
+    if weight[chosen].sum() > limit:
+        for _ in range(16):
+            middle = 0.5 * (low + high)
+            chosen = at(middle)
+            spent = weight[chosen].sum()
+            low, high = (middle, high) if spent > limit else (low, middle)
+            if 0.98 * limit <= spent <= limit:
+                break
+    price = 0.5 * (low + high)
+    return [at(price), at(0.85 * price), at(1.2 * price)] if price > 0 else [chosen]
+
+
+def _of_floors(program: Program, each: int = 12) -> list[Ints]:
+    """For each row with a floor, the candidates that give most of it for their price, and the most valuable ones."""
+    found = []
+    price = np.ones(len(program)) if program.times[0] is None else np.maximum(program.times[0], 1e-12)
+    for k, block in enumerate(program.blocks):
+        rows = np.arange(program.first[k], program.first[k + 1])
+        if not (program.low[rows] > 0).any():
+            continue
+        codes = program.codes[k]
+        mine = (
+            block.row
+            if block.level == "candidate"
+            else np.full(len(program), block.row[0])
+            if codes is None
+            else block.row[codes]
+        )
+        needed = np.append(program.low[rows] > 0, False)[mine]
+        at = np.flatnonzero(needed)
+        gives = (
+            np.ones(len(at))
+            if block.scale is None
+            else block.scale[at if block.level == "candidate" else 0 if codes is None else codes[at]]
+        )
+        for score in (gives / price[at], program.value[at] / price[at]):
+            order = at[np.lexsort((-score, mine[at]))]
+            groups = mine[order]
+            rank = np.arange(len(order)) - np.searchsorted(groups, groups, side="left")
+            found.append(order[rank < each])
+    return found
+
+
+def _missing(program: Program, found: Relaxed, until: float) -> Relaxed:
+    """Floors were missed even at a forbidding price: minimise what is missed alone (phase one), with exact pricing (Farkas)."""
+    nothing = np.zeros(len(program))
+    proof = _rounds(program, found.columns, 1.0, max(until, time.monotonic() + 5.0), nothing)
+    if proof.answer.slack.max(initial=0.0) <= 1e-7:
+        return _rounds(program, proof.columns, PENALTIES[-1] * 1e3 * (float(np.abs(program.value).max()) + 1e-9), until)
+    floors = np.flatnonzero(program.low > 0)
+    missed = floors[proof.answer.slack > 1e-7]
+    against = np.setdiff1d(np.flatnonzero(np.abs(proof.answer.duals) > 1e-7), missed)
+    return Relaxed(
+        proof.answer, proof.columns, found.reduced, found.entry, found.bound, tuple(map(int, missed)), tuple(map(int, against))
+    )

@@ -1,0 +1,140 @@
+"""Effectiveness: the default. The factored net and the trees averaged, with weights learned on outcomes neither had seen.
+
+Creators with posts and without have weights of their own: trees lean on history, the net on what creators have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from liftwise.core.uncertainty import Floats
+from liftwise.models.effectiveness.design import Design
+from liftwise.models.effectiveness.factored import FactoredMember
+from liftwise.models.effectiveness.facts import Facts
+from liftwise.models.effectiveness.family import EffectivenessModel
+from liftwise.models.effectiveness.member import Learned, Member, Task, Terms
+from liftwise.models.effectiveness.stages import BoostedMember
+
+LEAST = 0.05  # weight below which a member is left out, and not computed
+FEWEST = 40  # outcomes that a group's own weights need
+
+
+@dataclass
+class BlendMember:
+    """Members and their weights: `weights[warm]` is (members,) and sums to 1."""
+
+    members: tuple[Any, ...]
+    name: str = "blend"
+    weights: dict[bool, Floats] = field(default_factory=dict)
+
+    def choose(self, task: Task, rows: np.ndarray, later: np.ndarray) -> dict[str, Any]:
+        """Let each choose its sizes."""
+        return {name: value for member in self.members for name, value in member.choose(task, rows, later).items()}
+
+    def learn(self, task: Task, rows: np.ndarray) -> Blended:
+        """Let each learn."""
+        known = np.bincount(
+            task.design.i[rows] % (len(task.facts.influencer_ids) + 1), minlength=len(task.facts.influencer_ids) + 1
+        )
+        return Blended(tuple(member.learn(task, rows) for member in self.members), self, known)
+
+    def tune(self, found: list[Floats], target: Floats, warm: np.ndarray) -> dict[str, float]:
+        """Set the weights from forecasts `found` (n, members) of outcomes nobody had seen; says what they are."""
+        each = np.concatenate(found)
+        for kind in (True, False):
+            mine = warm == kind
+            self.weights[kind] = _simplex(each[mine], target[mine]) if mine.sum() >= FEWEST else _simplex(each, target)
+        return {
+            f"weight of {member.name}, {'warm' if kind else 'cold'}": float(self.weights[kind][k])
+            for k, member in enumerate(self.members) for kind in (True, False)
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Blended:
+    """Members that have learned, and how many posts stand behind each creator."""
+
+    learned: tuple[Learned, ...]
+    member: BlendMember
+    known: np.ndarray
+
+    def each(self, facts: Facts, design: Design) -> Floats:
+        """(n, members) logs of f."""
+        return np.column_stack([one.terms(facts, design).total for one in self.learned])
+
+    def share(self, design: Design) -> Floats:
+        """(n, members) weights of each row."""
+        warm = self.known[design.i] > 0
+        return np.where(warm[:, None], self.member.weights[True], self.member.weights[False])
+
+    def terms(self, facts: Facts, design: Design) -> Terms:
+        """See `member.Learned`."""
+        return self._joined(facts, design, "terms")
+
+    def detail(self, facts: Facts, design: Design) -> Terms:
+        """Terms of the net beside those of each feature of the trees."""
+        return self._joined(facts, design, "detail")
+
+    def _joined(self, facts: Facts, design: Design, how: str) -> Terms:
+        share = self.share(design)
+        parts = [_where(getattr(one, how, one.terms), facts, design, share[:, k] > 0) for k, one in enumerate(self.learned)]
+        total = np.column_stack([part.total for part in parts])
+        base = np.array([part.base for part in parts])
+        amounts = [part.amounts * share[:, [k]] for k, part in enumerate(parts)]
+        level = (share @ base - base[0])[:, None]
+        names = [f"{member.name}: {name}" for member, part in zip(self.member.members, parts, strict=True) for name in part.names]
+        own = sum((share[:, k] * part.spread) ** 2 for k, part in enumerate(parts))
+        apart = (share * (total - (share * total).sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        noise = parts[0].noise  # the first member's guess; others have none
+        of = [name for part in parts for name in part.databases]
+        return Terms(
+            (*names, "level"), (*of, "history"), np.column_stack([*amounts, level]), float(base[0]), np.sqrt(own + apart), noise
+        )
+
+
+class Effectiveness(EffectivenessModel):
+    """f by the average of the factored net and boosted trees.
+
+    Parameters
+    ----------
+    metric, seed, threads, selection : see `EffectivenessModel`.
+    networks : how many networks are averaged.
+    """
+
+    def __init__(
+        self, *, metric: str = "revenue", seed: int = 7, threads: int = 1, selection: str = "auto", networks: int = 3
+    ) -> None:
+        super().__init__(metric=metric, seed=seed, threads=threads, selection=selection)
+        self.networks = networks
+
+    def member(self) -> Member:
+        """What learns."""
+        return BlendMember((FactoredMember(self.networks, name="net"), BoostedMember(name="trees")))
+
+
+def _where(read: Callable[[Facts, Design], Terms], facts: Facts, design: Design, mine: np.ndarray) -> Terms:
+    """Terms of the rows in `mine`; nothing elsewhere."""
+    if mine.all() or len(design) == 0:
+        return read(facts, design)
+    found = read(facts, design.take(np.flatnonzero(mine) if mine.any() else np.zeros(1, int)))
+    amounts, spread, noise = np.zeros((len(design), len(found.names))), np.zeros(len(design)), np.zeros(len(design))
+    if mine.any():
+        amounts[mine], spread[mine], noise[mine] = found.amounts, found.spread, found.noise
+    return Terms(found.names, found.databases, amounts, found.base, spread, noise)
+
+
+def _simplex(each: Floats, target: Floats) -> Floats:
+    """Weights of at least 0 that sum to 1 with the least squared error."""
+    from scipy.optimize import nnls
+
+    heavy = 1e3 * np.sqrt(len(target)) * max(float(np.std(target)), 1e-6)
+    centred = each - target[:, None]  # with weights that sum to 1, the error is Σ w (forecast − target)
+    found, _ = nnls(np.vstack([centred, np.full((1, each.shape[1]), heavy)]), np.append(np.zeros(len(target)), heavy))
+    if found.sum() <= 0:
+        return np.full(each.shape[1], 1 / each.shape[1])
+    found = np.where(found < LEAST * found.sum(), 0.0, found)
+    return found / found.sum()
