@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from liftwise.cli import app
+from liftwise.cli import _rules, app
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.tables import check
 from liftwise.flows import mix as mix_flow
@@ -22,7 +22,7 @@ from liftwise.flows.experiment import design_test, read_test
 from liftwise.flows.lift import lift_of
 from liftwise.flows.measure import measure
 from liftwise.flows.panels import prove_panels
-from liftwise.flows.plan import plan
+from liftwise.flows.plan import default_rules, plan
 from liftwise.flows.refresh import refresh
 from liftwise.outputs.reports import write_html, write_table, write_xlsx
 from liftwise.sources.simulator.truth import Truth
@@ -107,6 +107,24 @@ def test_a_plan_keeps_its_budget_and_is_recorded(market: Workspace, metric: str)
     assert (lines["why"].str.len() > 10).all()
     assert made.allocation is not None
     assert round(made.allocation.recommended.sum(), 2) == round(made.allocation.current.sum(), 2)
+
+
+def test_a_plan_comes_with_its_front_its_scenarios_and_what_more_would_buy(market: Workspace) -> None:
+    rules = [*default_rules(market), *_rules(0, ["platform=0.7"], 0.6, [], [])]
+    made = plan(market, 20_000, frontier=("roi", "brand_equity"), rules=rules, seconds=8)
+    assert made.frontier is not None and len(made.frontier.named) >= 3
+    table = market.warehouse.table("frontier")
+    assert set(table["objective"]) == {"roi", "brand_equity"} and table["plan_id"].nunique() == len(made.frontier.points)
+    assert made.scenarios is None or "same budget" in made.scenarios.found
+    spent = (
+        made.selection.assignments.merge(market.warehouse.table("influencers"), on="influencer_id")
+        .groupby("platform")["budget"]
+        .sum()
+    )
+    assert spent.max() <= 0.7 * spent.sum() * (1 + 1e-9)
+    assert made.selection.next_money()["gain"].iloc[0] > 0
+    with pytest.raises(InputError, match="no share of a group"):
+        _rules(0, ["platform:0.7"], None, [], [])
 
 
 def test_the_mix_is_written_and_compared_with_the_last_one(market: Workspace) -> None:

@@ -205,20 +205,22 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
     rank = table[["predicted", "revenue"]].rank().corr().iloc[0, 1]
     usual_rank = float(np.corrcoef(followers.rank(), table["revenue"].rank())[0, 1])
     yield (
-        "effectiveness, boosted",
+        "effectiveness, net and trees",
         "rank of f over all tuples, 1 − correlation",
         1 - float(rank),
         "rank by followers",
         1 - usual_rank,
     )
-    width = np.log1p((table["uncertainty"] / table["predicted"]) ** 2) ** 0.5 * 1.645
-    noise = np.log1p((table["revenue_sd"] / table["revenue"]) ** 2) ** 0.5
     from scipy.stats import norm
 
-    centre = np.log(table["predicted"] / table["revenue"]) + noise**2 / 2
-    covered = norm.cdf((centre + width) / noise) - norm.cdf((centre - width) / noise)
+    from liftwise.models.effectiveness import interval
+
+    noise = np.log1p((table["revenue_sd"] / table["revenue"]) ** 2) ** 0.5
+    middle = np.log(table["revenue"]) - noise**2 / 2
+    low, high = interval(table, 0.90)
+    covered = norm.cdf((np.log(high) - middle) / noise) - norm.cdf((np.log(low) - middle) / noise)
     yield (
-        "effectiveness, boosted",
+        "effectiveness, net and trees",
         "90 % interval, |coverage − 0.9| over all tuples",
         float(abs(covered.mean() - 0.9)),
         "no interval",

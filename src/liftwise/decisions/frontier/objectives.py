@@ -34,7 +34,9 @@ def read_objectives(
     row, share = wide.pop("_row").to_numpy(), wide["predicted"].to_numpy(dtype=np.float64)
     wide = wide.assign(**{name: mine[name].to_numpy(dtype=np.float64)[row] * share for name in readings.NUMBERS})
     _refuse_prices(wide)
-    everyone = Candidates.of(wide, main, 0.0, influencers=influencers, events=events, audiences=audiences, grid=grid, every_day=True)
+    everyone = Candidates.of(
+        wide, main, 0.0, influencers=influencers, events=events, audiences=audiences, grid=grid, every_day=True
+    )
     gains = []
     for name in names:
         metric = "revenue" if name == "roi" else name

@@ -24,7 +24,7 @@ from liftwise.core.errors import Infeasible, InputError
 from liftwise.core.timegrid import TimeGrid
 from liftwise.decisions.selection import readings
 from liftwise.decisions.selection.candidates import Candidates
-from liftwise.decisions.selection.engine import Engine, compiled, moved, named, refuse_impossible, repaired
+from liftwise.decisions.selection.engine import Engine, compiled, moved, moved_basis, named, refuse_impossible, repaired
 from liftwise.decisions.selection.explain import binding_rules, left_out, lines_of
 from liftwise.decisions.selection.integer import Found, search
 from liftwise.decisions.selection.rules import Frequency, Include, MinimumFee
@@ -192,7 +192,9 @@ def _again(plan: Selection, budget: float, seconds: float, gap: float) -> Select
         raise InputError(f"a budget of {budget:g}", fix="give a positive amount")
     engine, until = _engine(plan), time.monotonic() + seconds
     these, program = compiled(engine.everyone, budget, engine.rules)
-    root = sift(program, 0.5 * seconds, columns=moved(engine, these, engine.root.columns))
+    root = sift(
+        program, 0.5 * seconds, columns=moved(engine, these, engine.root.columns), basis=moved_basis(engine, these, program)
+    )
     refuse_impossible(program, root)
     start = repaired(program, moved(engine, these, engine.found.chosen), budget, these.price)
     found = search(program, root, gap=gap, seconds=until - time.monotonic(), start=start)

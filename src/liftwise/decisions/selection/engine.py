@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from liftwise.decisions.selection.integer import Found
 from liftwise.decisions.selection.program import Program
 from liftwise.decisions.selection.rules import Block, Budget, Frequency, Rule
 from liftwise.decisions.selection.sifting import Relaxed
-from liftwise.decisions.selection.solver import model_of, solve
+from liftwise.decisions.selection.solver import Basis, model_of, solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -92,6 +92,19 @@ def moved(engine: Engine, these: Candidates, columns: Ints) -> Ints:
     where[these.position] = np.arange(len(these))
     now = where[engine.these.position[columns]]
     return np.sort(now[now >= 0])
+
+
+def moved_basis(engine: Engine, these: Candidates, program: Program) -> Basis | None:
+    """Where the old linear program ended, in the new one's candidates; None where it has other rows."""
+    basis = engine.root.answer.basis
+    if basis is None or program.names != engine.program.names:
+        return None
+    where = np.full(len(engine.everyone.frame), -1, dtype=np.int64)
+    where[these.position] = np.arange(len(these))
+    columns = where[engine.these.position[basis.columns]]
+    order = np.argsort(columns, kind="stable")
+    order = order[columns[order] >= 0]
+    return replace(basis, columns=columns[order], of_columns=basis.of_columns[order])
 
 
 def repaired(program: Program, chosen: Ints, budget: float, price: Floats) -> Ints | None:

@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 KEPT = 40_000  # candidates a leaf remembers, those that cost least
 FREE = 60  # candidates of the first core
-SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops
+SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
+MANY = 200_000
 Told = Callable[[float, float], None]
 
 
@@ -178,6 +179,7 @@ def _elsewhere(leaves: list[Leaf], free: Ints, fixed: Ints) -> float:
 
 def _grow(program: Program, leaves: list[Leaf], value: float, gap: float, until: float) -> list[Leaf]:
     """Split the leaf with the highest bound until its bound is close to the plan or splitting no longer helps."""
+    stalled = STALLED if len(program) <= MANY else 1
     seen = [max([leaf.bound for leaf in leaves], default=value)]
     for _ in range(SPLITS if leaves else 0):
         at = max(range(len(leaves)), key=lambda k: leaves[k].bound)
@@ -190,7 +192,7 @@ def _grow(program: Program, leaves: list[Leaf], value: float, gap: float, until:
         if not leaves:
             break
         seen.append(max(leaf.bound for leaf in leaves))
-        if len(seen) > STALLED and seen[-1 - STALLED] - seen[-1] < 0.5 * gap * abs(seen[-1]):
+        if len(seen) > stalled and seen[-1 - stalled] - seen[-1] < 0.5 * gap * abs(seen[-1]):
             break
     return leaves
 
@@ -207,7 +209,9 @@ def _split(program: Program, leaf: Leaf, until: float) -> list[Leaf] | None:
     on, was = int(columns[int(np.argmax(weight))]), relaxed.branch
     found = list[Leaf]()
     for branch in (Branch((*was.forced, on), was.banned), Branch(was.forced, (*was.banned, on))):
-        side = sift(program, max(until - time.monotonic(), 1.0), columns=relaxed.columns, branch=branch)
+        side = sift(
+            program, max(until - time.monotonic(), 1.0), columns=relaxed.columns, basis=relaxed.answer.basis, branch=branch
+        )
         if side.answer.feasible and side.answer.slack.max(initial=0.0) <= 1e-7:
             found.append(Leaf.of(program, side))
     return found

@@ -279,18 +279,17 @@ class Exclusive:
 
     def blocks(self, these: Candidates) -> list[Block]:
         """Σ use ≤ 1 a group; the engine ties `use` to the influencer's posts."""
-        known = these.influencer.labels
-        at = [known.get_indexer(pd.Index(list(map(str, group)))) for group in self.groups]
-        for group, codes in zip(self.groups, at, strict=True):
-            if (codes < 0).any():
-                name = list(group)[int(np.flatnonzero(codes < 0)[0])]
-                raise InputError(f"unknown influencer {name!r}", where="Exclusive", fix="name influencers that have a prediction")
-        entries: dict[int, list[int]] = {}
-        for k, codes in enumerate(at):
-            for code in codes:
-                entries.setdefault(int(code), []).append(k)
-        uses = tuple(Helper(f"use {code}", 0.0, 1.0, tuple((k, 1.0) for k in rows), True) for code, rows in entries.items())
-        none, count = np.full(1, -1, dtype=np.int32), len(at)
+        names = [str(name) for group in self.groups for name in group]
+        of_group = np.repeat(np.arange(len(self.groups)), [len(group) for group in self.groups])
+        code = these.influencer.labels.get_indexer(pd.Index(names)) if names else np.empty(0, dtype=np.int64)
+        if (code < 0).any():
+            name = names[int(np.flatnonzero(code < 0)[0])]
+            raise InputError(f"unknown influencer {name!r}", where="Exclusive", fix="name influencers that have a prediction")
+        entries: dict[int, list[tuple[int, float]]] = {}
+        for who, k in zip(code.tolist(), of_group.tolist(), strict=True):
+            entries.setdefault(who, []).append((k, 1.0))
+        uses = tuple(Helper(f"use {who}", 0.0, 1.0, tuple(rows), True) for who, rows in entries.items())
+        none, count = np.full(1, -1, dtype=np.int32), len(self.groups)
         labels = [" or ".join(map(str, group)) for group in self.groups]
         return [Block("exclusive", labels, "all", none, np.full(count, -np.inf), np.ones(count), helpers=uses)]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from liftwise.decisions.selection import pricing
 from liftwise.decisions.selection.program import Program
-from liftwise.decisions.selection.solver import Solved, model_of, solve
+from liftwise.decisions.selection.solver import Basis, Solved, model_of, solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,9 +49,10 @@ class Branch:
 
     def owed(self, program: Program) -> Floats:
         """(influencers,) what `bent` added."""
-        return SURE * np.bincount(
-            program.inner.influencer(np.array(self.forced, dtype=np.int64)), minlength=len(program.inner.use)
-        )
+        who = program.inner.influencer(np.array(self.forced, dtype=np.int64))
+        owed = np.zeros(len(program.inner.use))
+        np.add.at(owed, who, SURE)
+        return owed
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,15 @@ class Relaxed:
 
 
 def sift(
-    program: Program, seconds: float, *, columns: Ints | None = None, duals: Floats | None = None, branch: Branch = Branch()
+    program: Program, seconds: float, *, columns: Ints | None = None, basis: Basis | None = None, branch: Branch = Branch()
 ) -> Relaxed:
-    """Solve the linear program. columns, duals : of an earlier, similar one, to begin with."""
+    """Solve the linear program. columns, basis : of an earlier, similar one, to begin with."""
     until = time.monotonic() + seconds
     largest = float(np.abs(program.value).max(initial=0.0)) + 1e-9
-    first = start_of(program, duals) if columns is None else columns
+    first = start_of(program) if columns is None else columns
     if not (program.low > 0).any():
-        return _rounds(program, first, 0.0, until, branch=branch)
-    found = _rounds(program, first, PENALTIES[0] * largest, until, branch=branch)
+        return _rounds(program, first, 0.0, until, branch=branch, basis=basis)
+    found = _rounds(program, first, PENALTIES[0] * largest, until, branch=branch, basis=basis)
     if found.answer.feasible and found.answer.slack.max(initial=0.0) > 1e-7:
         found = _rounds(program, found.columns, PENALTIES[1] * largest, until, branch=branch)
     if not found.answer.feasible or found.answer.slack.max(initial=0.0) <= 1e-7:
@@ -96,18 +97,16 @@ def sift(
 
 
 def _rounds(
-    program: Program, columns: Ints, penalty: float, until: float, value: Floats | None = None, branch: Branch = Branch()
-) -> Relaxed:
+    program: Program, columns: Ints, penalty: float, until: float, value: Floats | None = None, branch: Branch = Branch(),
+    basis: Basis | None = None,
+) -> Relaxed:  # fmt: skip
     inner, forced = program.inner, np.array(branch.forced, dtype=np.int64)
     columns = np.setdiff1d(np.union1d(columns, forced), np.array(branch.banned, dtype=np.int64))
     value = program.value if value is None else value
     for count in range(ROUNDS):
-        answer = solve(
-            program,
-            model_of(program, columns, penalty=penalty, value=value, forced=forced),
-            integer=False,
-            seconds=max(until - time.monotonic(), 1.0),
-        )
+        model = model_of(program, columns, penalty=penalty, value=value, forced=forced)
+        answer = solve(program, model, integer=False, seconds=max(until - time.monotonic(), 1.0), basis=basis)
+        basis = answer.basis
         if not answer.feasible:
             return Relaxed(answer, columns, value, np.zeros(len(inner.use)), -np.inf, rounds=count, branch=branch)
         duals = _signed(program, answer.duals)
@@ -163,19 +162,13 @@ def _improving(
     return new
 
 
-def start_of(program: Program, duals: Floats | None = None) -> Ints:
+def start_of(program: Program) -> Ints:
     """Candidates to begin with: what influencers would choose at a few prices of money around the one that spends the budget, and for each
     floor its cheapest and its best."""
-    n, inner = len(program), program.inner
+    n = len(program)
     if n <= START:
         return np.arange(n, dtype=np.int64)
-    found = []
-    if duals is not None:
-        found.append(pricing.best_of_each(program.priced(duals), inner.start, inner.week, inner.cap, inner.week_cap)[1])
-    else:
-        found += _around_the_price(program)
-    found += _of_floors(program)
-    return np.unique(np.concatenate(found)).astype(np.int64)
+    return np.unique(np.concatenate([*_around_the_price(program), *_of_floors(program)])).astype(np.int64)
 
 
 def _around_the_price(program: Program) -> list[Ints]:

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_matrix, diags
+from scipy.sparse import csc_matrix
 
 from liftwise.decisions.selection.program import Program
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Codes = NDArray[np.int64]
+OUT, SLACK = 0, 1  # HiGHS' statuses: nonbasic at the lower bound, basic
 LARGE = 1e4  # numbers above it are scaled down
 GRACE = 2.0  # seconds a solver may take beyond its limit before it is left behind
 
@@ -28,6 +30,7 @@ class Model:
 
     Numbers larger than `LARGE` are scaled down: tolerances of a solver are absolute, and money of millions loses digits in its presolve.
     unit : of each column. per : of each row. worth : of the objective. What the solver holds is column / unit, row / per, value / worth.
+    keys : a name of each row that other models of the same program know, so that one can begin where another ended.
     """
 
     cost: Floats
@@ -43,6 +46,36 @@ class Model:
     unit: Floats
     per: Floats
     worth: float
+    keys: Ints
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Where a linear program ended: candidates with their status, status of helpers and slacks, rows (by key) with theirs."""
+
+    columns: Ints
+    of_columns: Codes
+    of_others: Codes
+    keys: Ints
+    of_rows: Codes
+
+    def of(self, model: Model) -> tuple[Codes, Codes] | None:
+        """Statuses for another model: what is new is out (a column) or slack (a row); None where helpers differ."""
+        if len(self.of_others) != len(model.cost) - len(model.columns):
+            return None
+        columns, rows = np.full(len(model.columns), OUT), np.full(len(model.keys), SLACK)
+        for found, names, wanted, statuses in (
+            (columns, self.columns, model.columns, self.of_columns),
+            (rows, self.keys, model.keys, self.of_rows),
+        ):
+            at = (
+                np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+                if len(names)
+                else np.zeros(len(wanted), dtype=np.int64)
+            )
+            known = names[at] == wanted if len(names) else np.zeros(len(wanted), dtype=bool)
+            found[known] = statuses[at[known]]
+        return np.concatenate([columns, self.of_others]), rows
 
 
 @dataclass(frozen=True)
@@ -61,6 +94,7 @@ class Solved:
     feasible: bool
     complete: bool
     infeasible: bool = False
+    basis: Basis | None = None
 
 
 def model_of(
@@ -71,7 +105,7 @@ def model_of(
     helpers = program.helpers
     n, m, k = len(columns), len(program.low), len(helpers.names)
     floors = np.flatnonzero(program.low > 0) if penalty else np.empty(0, dtype=np.int64)
-    inner_row, inner_at, inner_factor, inner_high = _inner_rows(program, columns)
+    inner_row, inner_at, inner_factor, inner_high, inner_keys = _inner_rows(program, columns)
     rows = np.concatenate([row, helpers.row, floors, m + inner_row])
     ats = np.concatenate([at, n + helpers.column, n + k + np.arange(len(floors)), inner_at])
     factors = np.concatenate([factor, helpers.factor, np.ones(len(floors)), inner_factor])
@@ -97,21 +131,21 @@ def model_of(
     unit = np.where(whole, 1.0, np.maximum(1.0, bounds / LARGE))
     largest = float(np.abs(cost[:n]).max(initial=0.0))
     return scaled(Model(cost, lower, above, matrix, low[kept], high[kept], whole, np.where(kept < m, kept, -1), floors, columns, unit,
-                        np.ones(len(kept)), max(1.0, largest / LARGE)))  # fmt: skip
+                        np.ones(len(kept)), max(1.0, largest / LARGE), np.concatenate([np.arange(m), m + inner_keys])[kept]))  # fmt: skip
 
 
 def scaled(model: Model) -> Model:
     """In units in which no number is large."""
-    matrix = model.matrix @ diags(model.unit)
-    ends = np.abs(np.concatenate([model.low, model.high]).reshape(2, -1))
-    largest = np.where(np.isfinite(ends), ends, 0.0).max(axis=0, initial=0.0)
+    row, column = model.matrix.indices, np.repeat(np.arange(len(model.cost)), np.diff(model.matrix.indptr))
+    factor = model.matrix.data * model.unit[column]
     bounds = np.where(np.isfinite(model.upper), np.maximum(np.abs(model.lower), np.abs(model.upper)) / model.unit, 1.0)
-    held = abs(matrix) @ diags(np.maximum(bounds, 1e-12))
-    largest = np.maximum(largest, held.max(axis=1).toarray().ravel() if matrix.nnz else 0.0)
+    largest = np.maximum(*(np.where(np.isfinite(end), np.abs(end), 0.0) for end in (model.low, model.high)))
+    np.maximum.at(largest, row, np.abs(factor) * np.maximum(bounds, 1e-12)[column])
     per = np.maximum(1.0, largest / LARGE)
+    matrix = csc_matrix((factor / per[row], row, model.matrix.indptr), shape=model.matrix.shape)
     return replace(
         model, cost=model.cost * model.unit / model.worth, lower=model.lower / model.unit, upper=model.upper / model.unit,
-        matrix=csc_matrix(diags(1 / per) @ matrix), low=model.low / per, high=model.high / per, per=per,
+        matrix=matrix, low=model.low / per, high=model.high / per, per=per,
     )  # fmt: skip
 
 
@@ -131,16 +165,16 @@ def _upper(program: Program, columns: Ints) -> Floats:
     return upper
 
 
-def _inner_rows(program: Program, columns: Ints) -> tuple[Ints, Ints, Floats, Floats]:
+def _inner_rows(program: Program, columns: Ints) -> tuple[Ints, Ints, Floats, Floats, Ints]:
     """Caps per influencer and per influencer-week where the candidates at hand could break them, or where `use` must follow."""
     inner, n = program.inner, len(columns)
     who = inner.influencer(columns)
     weeks = int(inner.week.max(initial=0)) + 1
-    rows, ats, factors, highs = [], [], [], []
+    rows, ats, factors, highs, keys = [], [], [], [], []
     first = 0
-    for group, owner_of, cap in (
-        (who, lambda g: g, inner.cap),
-        (who * weeks + inner.week[columns], lambda g: g // weeks, inner.week_cap),
+    for offset, group, owner_of, cap in (
+        (0, who, lambda g: g, inner.cap),
+        (len(inner.use), who * weeks + inner.week[columns], lambda g: g // weeks, inner.week_cap),
     ):
         names, code, counts = np.unique(group, return_inverse=True, return_counts=True)
         use = inner.use[owner_of(names)]
@@ -157,8 +191,9 @@ def _inner_rows(program: Program, columns: Ints) -> tuple[Ints, Ints, Floats, Fl
         ats.append(n + use[here][tied])
         factors.append(-limit[tied])
         highs.append(np.where(tied, 0.0, limit))
+        keys.append(offset + names[here])
         first += int(here.sum())
-    return np.concatenate(rows), np.concatenate(ats), np.concatenate(factors), np.concatenate(highs)
+    return np.concatenate(rows), np.concatenate(ats), np.concatenate(factors), np.concatenate(highs), np.concatenate(keys)
 
 
 @dataclass
@@ -173,11 +208,13 @@ class Watch:
 
 def solve(
     program: Program, model: Model, *, integer: bool, seconds: float, gap: float = 0.0, start: Floats | None = None,
-    told: Callable[[float, float], None] | None = None, good: float = np.inf, options: dict[str, Any] | None = None,
+    told: Callable[[float, float], None] | None = None, good: float = np.inf, basis: Basis | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Solved:  # fmt: skip
     """Solve; `told(value, bound)` is called as an integer program gets better.
 
     start : (candidates,) a plan to begin with. good : an integer program stops when it has a plan worth that much.
+    basis : where a similar linear program ended.
     """
     if len(model.cost) == 0:
         kept = bool(((model.low <= 0) & (model.high >= 0)).all())
@@ -189,6 +226,8 @@ def solve(
         _listen(engine, model.worth, watch, told, good)
         if start is not None:
             _begin(engine, start)
+    elif basis is not None:
+        _continue(engine, basis.of(model))
     worker = threading.Thread(target=engine.run, daemon=True)
     worker.start()
     worker.join(seconds + GRACE)
@@ -262,6 +301,28 @@ def _begin(engine: Any, start: Floats) -> None:
     engine.setSolution(len(start), np.arange(len(start), dtype=np.int32), np.asarray(start, dtype=np.float64))
 
 
+def _continue(engine: Any, statuses: tuple[Codes, Codes] | None) -> None:
+    """Begin at a basis; one that does not fit is mended by HiGHS (`alien`)."""
+    import highspy
+
+    if statuses is None:
+        return
+    names = {int(status): status for status in highspy.HighsBasisStatus.__members__.values()}
+    basis: Any = highspy.HighsBasis()
+    basis.col_status, basis.row_status = ([names[code] for code in part.tolist()] for part in statuses)
+    basis.valid, basis.alien = True, True
+    engine.setBasis(basis)
+
+
+def _ended(model: Model, engine: Any) -> Basis | None:
+    basis = engine.getBasis()
+    if not basis.valid:
+        return None
+    columns, rows = (np.array([int(status) for status in part], dtype=np.int64) for part in (basis.col_status, basis.row_status))
+    n = len(model.columns)
+    return Basis(model.columns, columns[:n], columns[n:], model.keys, rows)
+
+
 def _answer(program: Program, model: Model, engine: Any, integer: bool) -> Solved:
     import highspy
 
@@ -279,7 +340,8 @@ def _answer(program: Program, model: Model, engine: Any, integer: bool) -> Solve
         duals[model.rows[coupled]] = (np.array(solution.row_dual) / model.per)[coupled] * model.worth
     value = float(info.objective_function_value) * model.worth
     bound = float(info.mip_dual_bound) * model.worth if integer else value
-    return Solved(x[:n], x[n : n + k], x[n + k :], duals, value, bound, True, complete)
+    basis = None if integer else _ended(model, engine)
+    return Solved(x[:n], x[n : n + k], x[n + k :], duals, value, bound, True, complete, basis=basis)
 
 
 def _of_watch(program: Program, model: Model, watch: Watch) -> Solved:
