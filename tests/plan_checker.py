@@ -21,7 +21,18 @@ def violations(
 ) -> list[str]:  # fmt: skip
     """What is wrong with a plan; empty when nothing is."""
     told: list[str] = []
-    lines = [_line(row, effectiveness, plan.metric, told) for row in plan.assignments.itertuples()]
+    mine = effectiveness[effectiveness["metric"].astype("str") == plan.metric]
+    keys = zip(
+        mine["influencer_id"].astype("str"),
+        mine["content_type"].astype("str"),
+        mine["event_id"].astype("str"),
+        mine["days_from_event"],
+        strict=True,
+    )
+    places: dict[tuple[str, str, str, float], list[int]] = defaultdict(list)
+    for place, key in enumerate(keys):
+        places[key].append(place)
+    lines = [_line(row, mine, places, told) for row in plan.assignments.itertuples()]
     who = {} if influencers is None else influencers.astype({"influencer_id": "str"}).set_index("influencer_id").to_dict("index")
     what = {} if events is None else events.astype({"event_id": "str"}).set_index("event_id").to_dict("index")
     for line in lines:
@@ -46,10 +57,8 @@ def violations(
     return told
 
 
-def _line(row: Any, frame: pd.DataFrame, metric: str, told: list[str]) -> dict[str, Any]:
-    mine = frame[(frame["influencer_id"].astype("str") == row.influencer_id) & (frame["content_type"].astype("str") == row.content_type)
-                 & (frame["event_id"].astype("str") == row.event_id) & (frame["days_from_event"] == row.days_from_event)
-                 & (frame["metric"].astype("str") == metric)]  # fmt: skip
+def _line(row: Any, frame: pd.DataFrame, places: dict[tuple[str, str, str, float], list[int]], told: list[str]) -> dict[str, Any]:
+    mine = frame.iloc[places.get((row.influencer_id, row.content_type, row.event_id, row.days_from_event), [])]
     if len(mine) != 1:
         told.append(f"{row.influencer_id}, {row.content_type}, {row.event_id}, {row.days_from_event} is no way to post")
     source = mine.iloc[0]
