@@ -276,7 +276,9 @@ def plan(
         _table(made.scenarios.compare().round(0), "Channel budgets of the coming weeks, beside today's")
         _say(made.scenarios.summary())
     if made.frontier is not None:
-        _table(made.frontier.points.drop(columns="plan_id").round(3), "Plans that none beats in every objective")
+        front = made.frontier.points
+        named = front[front["point"].isin(list(made.frontier.named.values()))].drop(columns="plan_id").round(3)
+        _table(named, f"Of {len(front)} plans that none beats in every objective; all: liftwise export frontier")
     if calendar is not None:
         _say(f"{len(chosen.assignments)} lines → {calendar}")
     _left_out(made.flow)

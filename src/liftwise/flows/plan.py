@@ -178,7 +178,7 @@ def _select(ws: Workspace, metric: str, budget: float, rho: float, rules: Sequen
 def _frontier(
     ws: Workspace, objectives: Sequence[str], budget: float, rho: float, rules: Sequence[Any], seconds: float, found: dict[str, Any]
 ) -> dict[str, Any]:  # fmt: skip
-    """The front of plans; its named plans go into the record as alternatives."""
+    """The front of plans; it is kept as table `frontier`, the plan that was made is the one of the metric."""
     from liftwise.decisions.frontier.front import frontier
 
     front = frontier(
