@@ -61,7 +61,7 @@ def compiled(everyone: Candidates, budget: float, rules: Sequence[Any]) -> tuple
 
 def refuse_impossible(program: Program, relaxed: Relaxed) -> None:
     """The linear program over all columns misses a floor even at any price: then no plan can keep it."""
-    if not relaxed.answer.feasible or relaxed.missed:
+    if relaxed.answer.infeasible or relaxed.missed:
         raise _conflict(program, relaxed.missed, relaxed.against)
 
 

@@ -121,7 +121,7 @@ def search(
         answer = solve(program, model, integer=True, seconds=patience, gap=gap / 4, start=begin, told=told, good=good)
         if answer.feasible and answer.objective > value:
             best, value = columns[answer.y > 0.5], float(program.value[columns[answer.y > 0.5]].sum())
-        inside = answer.bound if answer.feasible else -np.inf if answer.infeasible else bound
+        inside = answer.bound if answer.feasible else bound
         bound = min(bound, max(inside, value, _elsewhere(leaves, tried, fixed)))
         empty = answer.infeasible and len(tried) == len(program)
         if empty or len(tried) == len(program) or (left <= 0.2 and not np.isfinite(value)):
@@ -212,6 +212,9 @@ def _split(program: Program, leaf: Leaf, until: float) -> list[Leaf] | None:
         side = sift(
             program, max(until - time.monotonic(), 1.0), columns=relaxed.columns, basis=relaxed.answer.basis, branch=branch
         )
-        if side.answer.feasible and side.answer.slack.max(initial=0.0) <= 1e-7:
-            found.append(Leaf.of(program, side))
+        if side.missed or side.answer.infeasible:
+            continue
+        if not side.answer.feasible:  # out of time: nothing is proven of this side
+            return None
+        found.append(Leaf.of(program, side))
     return found

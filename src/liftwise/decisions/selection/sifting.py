@@ -9,7 +9,7 @@ restricted program gives prices; what influencers would then choose enters; when
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from liftwise.decisions.selection.solver import Basis, Solved, model_of, solve
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 START, ADD, ROUNDS, TOLERANCE = 3_000, 4_000, 60, 1e-7
-SURE = 1e13  # more than anything is worth
+SURE = 1e3  # of the largest value: more than what anything could displace
+MISSED = 1e-6  # of all floors together
 PENALTIES = (1e2, 1e5)  # of a missed floor, in the largest value of a candidate
 
 
@@ -32,27 +33,23 @@ class Branch:
     forced: tuple[int, ...] = ()
     banned: tuple[int, ...] = ()
 
-    def bent(self, values: Floats) -> Floats:
-        """Values that make every influencer choose so."""
+    def bent(self, values: Floats) -> tuple[Floats, float]:
+        """Values that make every influencer choose so, and what was added to those that are in."""
         if not self.forced and not self.banned:
-            return values
-        values = values.copy()
-        values[list(self.forced)] += SURE
-        values[list(self.banned)] = -SURE
-        return values
+            return values, 0.0
+        values, sure = values.copy(), SURE * (float(np.abs(values).max()) + 1e-9)
+        values[list(self.forced)] += sure
+        values[list(self.banned)] = -sure
+        return values, sure
 
-    def best(self, program: Program, reduced: Floats) -> tuple[Floats, Ints]:
-        """(influencers,) value of each one's best, and the candidates in it."""
+    def best(self, program: Program, reduced: Floats, entry: Floats) -> tuple[Floats, Ints]:
+        """(influencers,) what each one's best is worth after its entry, and the candidates in it."""
         inner = program.inner
-        worth, chosen = pricing.best_of_each(self.bent(reduced), inner.start, inner.week, inner.cap, inner.week_cap)
-        return worth, chosen
-
-    def owed(self, program: Program) -> Floats:
-        """(influencers,) what `bent` added."""
-        who = program.inner.influencer(np.array(self.forced, dtype=np.int64))
-        owed = np.zeros(len(program.inner.use))
-        np.add.at(owed, who, SURE)
-        return owed
+        values, sure = self.bent(reduced)
+        worth, chosen = pricing.best_of_each(values, inner.start, inner.week, inner.cap, inner.week_cap)
+        owed = np.zeros(len(worth))
+        np.add.at(owed, inner.influencer(np.array(self.forced, dtype=np.int64)), sure)
+        return np.maximum(worth - entry, 0.0) - owed, chosen
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,15 @@ class Relaxed:
     rounds: int = 0
     branch: Branch = Branch()
 
+    @property
+    def kept(self) -> bool:
+        """Whether the answer keeps every floor."""
+        return self.answer.feasible and float(self.answer.slack.max(initial=0.0)) <= 1e-7
+
     def flips(self, program: Program) -> tuple[Floats, NDArray[np.bool_]]:
         """How much the bound falls when each candidate is turned over, and which are in at these prices."""
         inner = program.inner
-        values = self.branch.bent(self.reduced)
+        values, _ = self.branch.bent(self.reduced)
         return pricing.flips(values, inner.start, inner.week, inner.cap, inner.week_cap, self.entry)
 
 
@@ -89,11 +91,11 @@ def sift(
     if not (program.low > 0).any():
         return _rounds(program, first, 0.0, until, branch=branch, basis=basis)
     found = _rounds(program, first, PENALTIES[0] * largest, until, branch=branch, basis=basis)
-    if found.answer.feasible and found.answer.slack.max(initial=0.0) > 1e-7:
+    if not found.kept:
         found = _rounds(program, found.columns, PENALTIES[1] * largest, until, branch=branch)
-    if not found.answer.feasible or found.answer.slack.max(initial=0.0) <= 1e-7:
+    if found.kept or not found.answer.feasible:
         return found
-    return _missing(program, found, until) if branch == Branch() else found
+    return _missing(program, found, until)
 
 
 def _rounds(
@@ -112,8 +114,8 @@ def _rounds(
         duals = _signed(program, answer.duals)
         reduced = program.priced(duals, value)
         entry, fixed = _beside(program, duals)
-        worth, chosen = branch.best(program, reduced)
-        bound = fixed + float((np.maximum(worth - entry, 0.0) - branch.owed(program)).sum())
+        worth, chosen = branch.best(program, reduced, entry)
+        bound = fixed + float(worth.sum())
         scale = max(abs(answer.objective), 1e-9)
         new = _improving(program, branch, columns, chosen, reduced, worth, entry, TOLERANCE * scale)
         if bound - answer.objective <= TOLERANCE * scale or not len(new) or time.monotonic() > until or count == ROUNDS - 1:
@@ -151,8 +153,7 @@ def _improving(
     inner = program.inner
     inside = np.full(len(program), -1.0)
     inside[columns] = reduced[columns]
-    before, _ = branch.best(program, inside)
-    gain = np.maximum(worth - entry, 0.0) - np.maximum(before - entry, 0.0)
+    gain = worth - branch.best(program, inside, entry)[0]
     helped = gain > tolerance / max(len(gain), 1)
     new = np.setdiff1d(chosen, columns, assume_unique=True)
     who = inner.influencer(new)
@@ -228,14 +229,14 @@ def _of_floors(program: Program, each: int = 12) -> list[Ints]:
 
 
 def _missing(program: Program, found: Relaxed, until: float) -> Relaxed:
-    """Floors were missed even at a forbidding price: minimise what is missed alone (phase one), with exact pricing (Farkas)."""
-    nothing = np.zeros(len(program))
-    proof = _rounds(program, found.columns, 1.0, max(until, time.monotonic() + 5.0), nothing)
-    if proof.answer.slack.max(initial=0.0) <= 1e-7:
-        return _rounds(program, proof.columns, PENALTIES[-1] * 1e3 * (float(np.abs(program.value).max()) + 1e-9), until)
+    """Floors were missed even at a forbidding price: minimise what is missed alone (phase one), with exact pricing (Farkas).
+
+    Only a bound below nothing proves that no plan can keep them; without it `found` stands, whose bound holds all the same.
+    """
+    proof = _rounds(program, found.columns, 1.0, max(until, time.monotonic() + 5.0), np.zeros(len(program)), found.branch)
+    if not proof.answer.feasible or proof.bound > -MISSED:
+        return found
     floors = np.flatnonzero(program.low > 0)
     missed = floors[proof.answer.slack > 1e-7]
     against = np.setdiff1d(np.flatnonzero(np.abs(proof.answer.duals) > 1e-7), missed)
-    return Relaxed(
-        proof.answer, proof.columns, found.reduced, found.entry, found.bound, tuple(map(int, missed)), tuple(map(int, against))
-    )
+    return replace(found, missed=tuple(map(int, missed)), against=tuple(map(int, against)))
