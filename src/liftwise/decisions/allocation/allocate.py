@@ -23,7 +23,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from liftwise.core.errors import InputError
-from liftwise.core.money import Money
 from liftwise.core.uncertainty import Estimate
 from liftwise.decisions.allocation.curves import curves_of
 from liftwise.decisions.allocation.limits import Limits, Unit
@@ -241,8 +240,3 @@ def _slopes(grid: Floats, curve: Floats, split: Floats, step: float) -> tuple[Fl
 
 def _names(names: tuple[str, ...]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def to_cents(split: Floats, total: float) -> Floats:
-    """The split to the cent, summing exactly to the total's cents."""
-    return np.array([float(part.amount) for part in Money.of(round(total, 2)).split([max(float(x), 0.0) for x in split])])

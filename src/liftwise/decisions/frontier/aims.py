@@ -78,7 +78,7 @@ def with_floors(program: Program, aims: Aims, floor: Floats, scale: Floats) -> P
         low.append(least)
     more = len(asked)
     return replace(
-        program, blocks=tuple(blocks), times=tuple(times), codes=(*program.codes, *[None] * more), low=np.array(low),
+        program, blocks=tuple(blocks), times=tuple(times), codes=(*program.codes, *[np.zeros(len(program), dtype=np.int32)] * more), low=np.array(low),
         high=np.append(program.high, np.full(more, np.inf)), first=np.append(program.first, program.first[-1] + 1 + np.arange(more)),
     )  # fmt: skip
 

@@ -91,12 +91,30 @@ def _keep(values, plans, fresh, line, size, z, plan):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
+def _with(core, j, act, posts, slots, used, total, z, plan, values, plans, fresh, line, size, fine):  # type: ignore[no-untyped-def]
+    """The plan with one post more is kept where it is news and keeps the rules; state and plan are left as they were."""
+    for o in range(len(z)):
+        z[o] = total[o] + core.gain[j, o]
+    if core.ratio >= 0:
+        z[core.ratio] /= max(total[-1] + core.cost[j], 1e-12)
+    if not _news(values, line, size, z, fine) or not admits(core, j, act, posts, slots, used):
+        return size
+    put(core, j, 1, act, posts, slots, used, total)
+    if holds(core, act):
+        plan[j] = True
+        size = _keep(values, plans, fresh, line, size, z, plan)
+        plan[j] = False
+    put(core, j, -1, act, posts, slots, used, total)
+    return size
+
+
+@njit(cache=True)
 def _around(core, at, values, plans, fresh, line, size, fine):  # type: ignore[no-untyped-def]
     """Every plan that differs from plan `at` by one post more, one less or one exchanged; those that are news are kept."""
     plan, m = plans[at].copy(), plans.shape[1]
     fresh[at] = 1
     act, posts, slots, used, total = state(core, plan)
-    z, p = np.empty(core.gain.shape[1]), core.gain.shape[1]
+    z = np.empty(core.gain.shape[1])
     gone = np.append(np.flatnonzero(plan), -1)
     for i in gone:
         if i >= 0:
@@ -106,20 +124,8 @@ def _around(core, at, values, plans, fresh, line, size, fine):  # type: ignore[n
             if total[-1] > 0 and _news(values, line, size, z, fine) and holds(core, act):
                 size = _keep(values, plans, fresh, line, size, z, plan)
         for j in range(m):
-            if plan[j] or j == i:
-                continue
-            for o in range(p):
-                z[o] = total[o] + core.gain[j, o]
-            if core.ratio >= 0:
-                z[core.ratio] /= max(total[-1] + core.cost[j], 1e-12)
-            if not _news(values, line, size, z, fine) or not admits(core, j, act, posts, slots, used):
-                continue
-            put(core, j, 1, act, posts, slots, used, total)
-            if holds(core, act):
-                plan[j] = True
-                size = _keep(values, plans, fresh, line, size, z, plan)
-                plan[j] = False
-            put(core, j, -1, act, posts, slots, used, total)
+            if not plan[j] and j != i:
+                size = _with(core, j, act, posts, slots, used, total, z, plan, values, plans, fresh, line, size, fine)
         if i >= 0:
             put(core, i, 1, act, posts, slots, used, total)
             plan[i] = True
@@ -172,19 +178,7 @@ def _pairs(core, at, order, values, plans, fresh, line, size, fine):  # type: ig
                 if _news(values, line, size, z, fine) and holds(core, act):
                     size = _keep(values, plans, fresh, line, size, z, plan)
                 for d in range(c + 1, len(ins)):
-                    j = ins[d]
-                    for o in range(p):
-                        z[o] = total[o] + core.gain[j, o]
-                    if core.ratio >= 0:
-                        z[core.ratio] /= max(total[-1] + core.cost[j], 1e-12)
-                    if not _news(values, line, size, z, fine) or not admits(core, j, act, posts, slots, used):
-                        continue
-                    put(core, j, 1, act, posts, slots, used, total)
-                    if holds(core, act):
-                        plan[j] = True
-                        size = _keep(values, plans, fresh, line, size, z, plan)
-                        plan[j] = False
-                    put(core, j, -1, act, posts, slots, used, total)
+                    size = _with(core, ins[d], act, posts, slots, used, total, z, plan, values, plans, fresh, line, size, fine)
                 put(core, ins[c], -1, act, posts, slots, used, total)
                 plan[ins[c]] = False
             for i in gone:

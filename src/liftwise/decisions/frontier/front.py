@@ -289,7 +289,7 @@ def _lines(market: Market, names: tuple[str, ...], plans: list[Ints]) -> tuple[p
     table = pd.DataFrame({
         "influencer_id": rows["influencer_id"].astype("str").to_numpy(), "content_type": rows["content_type"].astype("str").to_numpy(),
         "event_id": rows["event_id"].astype("str").to_numpy(), "days_from_event": rows["days_from_event"].to_numpy(dtype=np.float64),
-        "week": these.week.labels[np.asarray(these.week.codes)[used]], "budget": these.price[used],
+        "week": these.week.labels[these.week.codes[used]], "budget": these.price[used],
         "predicted": rows["predicted"].to_numpy(dtype=np.float64), "uncertainty": rows["uncertainty"].to_numpy(dtype=np.float64),
         "why": [f"per unit of money: {words}; in {times[j]} of {len(plans)} plans" for words, j in zip(told, used, strict=True)],
     })  # fmt: skip

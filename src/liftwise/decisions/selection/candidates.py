@@ -26,22 +26,15 @@ TIERS = (("nano", 10_000), ("micro", 100_000), ("mid", 500_000), ("macro", 1_000
 
 @dataclass(frozen=True)
 class Level:
-    """Each candidate's code at a level, and what the codes stand for. `codes` None: all candidates are one."""
+    """Each candidate's code at a level, and what the codes stand for."""
 
-    codes: Codes | None
+    codes: Codes
     labels: pd.Index
 
     @property
     def size(self) -> int:
         """Number of values."""
         return len(self.labels)
-
-    @property
-    def at(self) -> Codes:
-        """The codes, of a level that has them."""
-        if self.codes is None:
-            raise TypeError("all candidates are one here")
-        return self.codes
 
 
 @dataclass(frozen=True)
@@ -80,14 +73,14 @@ class Candidates:
         who, what, when = (_level(effectiveness[name], position) for name in ("influencer_id", "content_type", "event_id"))
         week, days = _weeks(effectiveness["days_from_event"].to_numpy()[position], when, events, grid or TimeGrid())
         worth = taken["predicted"] - risk_aversion * taken["uncertainty"]
-        key = ((who.at.astype(np.int64) * what.size + what.at) * when.size + when.at) * week.size + week.at
+        key = ((who.codes.astype(np.int64) * what.size + what.codes) * when.size + when.codes) * week.size + week.codes
         order = np.arange(len(key)) if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
         kept = np.full(len(key), every_day, dtype=np.bool_)
         kept[order[_best_of_run(key[order], taken["price"][order], worth[order], days[order])]] = True
         for line in pinned:
             kept |= _lines(line, who, what, when, effectiveness["days_from_event"].to_numpy()[position])
         order = order[kept[order]]
-        part = lambda level: Level(level.at[order], level.labels)  # noqa: E731
+        part = lambda level: Level(level.codes[order], level.labels)  # noqa: E731
         return cls(
             effectiveness, position[order], taken["price"][order], worth[order], part(who), part(when), part(what), part(week),
             _facts(influencers, "influencer_id", who.labels), _facts(events, "event_id", when.labels), audiences,
@@ -100,7 +93,7 @@ class Candidates:
         """Some of the candidates; levels keep their codes."""
         if keep.all():
             return self
-        part = lambda level: Level(level.at[keep], level.labels)  # noqa: E731
+        part = lambda level: Level(level.codes[keep], level.labels)  # noqa: E731
         return Candidates(
             self.frame, self.position[keep], self.price[keep], self.worth[keep], part(self.influencer), part(self.event), part(self.content),
             part(self.week), self.influencers, self.events, self.audiences,
@@ -126,24 +119,26 @@ class Candidates:
         return f"{row['influencer_id']}, {row['content_type']}, {row['event_id']}, day {row['days_from_event']:g}"
 
     def level(self, name: str) -> Level:
-        """A level by name: one of its own, a pair of them (``"influencer-week"``), or ``"all"``."""
+        """A level by name: one of its own, a pair of them (``"influencer-week"``), ``"all"`` (one value) or ``"candidate"`` (each its own)."""
         own = {"influencer": self.influencer, "event": self.event, "content": self.content, "week": self.week}
         if name in own:
             return own[name]
-        if name == "all":
-            return Level(None, pd.Index(["all"]))
         if name not in self._kept:
-            self._kept[name] = self._pair(name, own)
+            self._kept[name] = self._made(name, own)
         return self._kept[name]
 
-    def _pair(self, name: str, own: dict[str, Level]) -> Level:
+    def _made(self, name: str, own: dict[str, Level]) -> Level:
+        if name == "all":
+            return Level(np.zeros(len(self), dtype=np.int32), pd.Index(["all"]))
+        if name == "candidate":
+            return Level(np.arange(len(self), dtype=np.int32), pd.RangeIndex(len(self)))
         one, _, other = name.partition("-")
         if one not in own or other not in own:
             raise InputError(
                 f"nothing is known per {name!r}", fix=f"choose {', '.join(own)} or two of them, such as influencer-week"
             )
         first, second = own[one], own[other]
-        codes, pairs = pd.factorize(first.at.astype(np.int64) * second.size + second.at)
+        codes, pairs = pd.factorize(first.codes.astype(np.int64) * second.size + second.codes)
         labels = [f"{first.labels[int(p) // second.size]} in {second.labels[int(p) % second.size]}" for p in pairs]
         return Level(codes.astype(np.int32), pd.Index(labels))
 
@@ -174,7 +169,7 @@ class Candidates:
 def _lines(line: tuple[str, str, str, float], who: Level, what: Level, when: Level, days: Floats) -> NDArray[np.bool_]:
     here = days == float(line[3])
     for level, name in ((who, line[0]), (what, line[1]), (when, line[2])):
-        here &= level.at == level.labels.get_indexer(pd.Index([str(name)]))[0]
+        here &= level.codes == level.labels.get_indexer(pd.Index([str(name)]))[0]
     if not here.any():
         raise InputError(f"no such way to post: {', '.join(map(str, line[:3]))}, day {line[3]:g}", where="Include",
                          fix="name a line of table effectiveness")  # fmt: skip
@@ -230,7 +225,7 @@ def _weeks(days: Floats, event: Level, events: pd.DataFrame | None, grid: TimeGr
         raise InputError(f"event {known.index[known.isna()][0]} has no date", where="events", fix="add it to the events")
     day = pd.to_datetime(known).to_numpy()[:, None] + pd.to_timedelta(values, unit="D").to_numpy()[None, :]
     period, names = pd.factorize(grid.floor(pd.Series(day.ravel())), sort=True)
-    return Level(period.astype(np.int32).reshape(day.shape)[event.at, codes], pd.Index(names)), codes
+    return Level(period.astype(np.int32).reshape(day.shape)[event.codes, codes], pd.Index(names)), codes
 
 
 def _facts(table: pd.DataFrame | None, key: str, labels: pd.Index) -> pd.DataFrame | None:

@@ -182,7 +182,7 @@ def _next_money(plan: Selection, more: float) -> pd.DataFrame:
     root = sift(program, 30.0, columns=moved(engine, these, engine.root.columns))
     entering = root.columns[root.answer.y > 0.5]
     new = np.setdiff1d(entering, moved(engine, these, engine.found.chosen))
-    shown = Engine(engine.everyone, engine.rules, these, program, root, Found(new, 0.0, 0.0, new, 0))
+    shown = Engine(engine.everyone, engine.rules, these, program, root, Found(new, 0.0, 0.0))
     return lines_of(plan.metric, shown).assign(gain=root.bound - engine.root.bound)
 
 

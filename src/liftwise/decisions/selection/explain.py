@@ -32,7 +32,7 @@ def lines_of(metric: str, engine: Engine) -> pd.DataFrame:
     frame = pd.DataFrame({
         "influencer_id": rows["influencer_id"].astype("str").to_numpy(), "content_type": rows["content_type"].astype("str").to_numpy(),
         "event_id": rows["event_id"].astype("str").to_numpy(), "days_from_event": rows["days_from_event"].to_numpy(),
-        "week": these.week.labels[these.week.at[chosen]], "budget": these.price[chosen],
+        "week": these.week.labels[these.week.codes[chosen]], "budget": these.price[chosen],
         "predicted": rows["predicted"].to_numpy(), "uncertainty": rows["uncertainty"].to_numpy(),
         "why": [_reason(float(these.worth[j]), float(these.price[j]), cut, held.get(k), shown) for k, j in enumerate(chosen)],
     })  # fmt: skip

@@ -31,13 +31,11 @@ Told = Callable[[float, float], None]
 
 @dataclass(frozen=True)
 class Found:
-    """The best plan known, its value, and a bound of every plan. core : candidates of the last integer program. leaves : of the tree."""
+    """The best plan known, its value, and a bound of every plan."""
 
     chosen: Ints
     value: float
     bound: float
-    core: Ints
-    leaves: int
 
     @property
     def gap(self) -> float:
@@ -100,7 +98,7 @@ def search(
     leaves, bound = _grow(program, [Leaf.of(program, root)], -np.inf, gap, until), root.bound
     best = np.empty(0, dtype=np.int64) if start is None else start
     value = -np.inf if start is None else float(program.value[start].sum())
-    size, tried, empty = FREE, np.empty(0, dtype=np.int64), False
+    size, empty = FREE, False
     while True:
         leaves = [leaf for leaf in leaves if leaf.bound > value]
         bound = min(bound, max([leaf.bound for leaf in leaves], default=value))
@@ -133,7 +131,7 @@ def search(
     if not np.isfinite(value):
         raise Infeasible("no plan keeps the rules with whole posts" if empty else "no plan was found in the time given",
                          fix="relax a rule" if empty else "give more seconds or relax a rule")  # fmt: skip
-    return Found(np.sort(best), value, max(bound, value), tried, len(leaves))
+    return Found(np.sort(best), value, max(bound, value))
 
 
 def _close(value: float, bound: float, gap: float) -> bool:

@@ -59,12 +59,12 @@ class Helpers:
 
 @dataclass(frozen=True)
 class Program:
-    """See the module. first : (blocks + 1,) first row of each block. codes, times : of each block, shared arrays (None = all, 1)."""
+    """See the module. first : (blocks + 1,) first row of each block. codes, times : of each block, shared arrays (times None = 1)."""
 
     value: Floats
     blocks: tuple[Block, ...]
     first: Ints
-    codes: tuple[Codes | None, ...]
+    codes: tuple[Codes, ...]
     times: tuple[Floats | None, ...]
     low: Floats
     high: Floats
@@ -79,7 +79,7 @@ class Program:
         columns = {name: these.column(name) for name in {b.times for b in blocks if isinstance(b.times, str)}}
         helpers = _helpers(blocks, first, _money(these, blocks))
         return cls(
-            these.worth, tuple(blocks), first, tuple(None if b.level in ("all", "candidate") else these.level(b.level).codes for b in blocks),
+            these.worth, tuple(blocks), first, tuple(these.level(b.level).codes for b in blocks),
             tuple(columns[b.times] if isinstance(b.times, str) else b.times for b in blocks),
             np.concatenate([b.low for b in blocks]), np.concatenate([b.high for b in blocks]), helpers,
             _inner(these, frequencies, helpers.names),
@@ -93,41 +93,42 @@ class Program:
         """(rule, label) of each row."""
         return [(block.rule, str(label)) for block in self.blocks for label in block.labels]
 
+    def _room(self) -> Floats:
+        """What candidates may use of each row at most: its upper limit less the least that helpers can add."""
+        helpers = self.helpers
+        ends = helpers.factor[:, None] * np.column_stack([helpers.low, helpers.high])[helpers.column]
+        return self.high - np.bincount(helpers.row, ends.min(axis=1), minlength=len(self.low))
+
     def possible(self) -> NDArray[np.bool_]:
         """Which candidates break no row by themselves, whatever else is chosen: the others can be left out beforehand.
 
         In a row whose factors are not negative, a candidate needs its own factor and the least that helpers can add.
         """
         keep = np.ones(len(self), dtype=np.bool_)
-        helpers = self.helpers
-        ends = helpers.factor[:, None] * np.column_stack([helpers.low, helpers.high])[helpers.column]
-        least = np.bincount(helpers.row, ends.min(axis=1), minlength=len(self.low))
+        free = self._room()
         for k, block in enumerate(self.blocks):
             rows = slice(self.first[k], self.first[k + 1])
             times, scale, codes = self.times[k], block.scale, self.codes[k]
             signed = (times is not None and bool((times < 0).any())) or (scale is not None and bool((scale < 0).any()))
             if signed or not np.isfinite(self.high[rows]).any():
                 continue
-            room = np.append(self.high[rows] - least[rows], np.inf)[block.row]
+            room = np.append(free[rows], np.inf)[block.row]
             with np.errstate(divide="ignore", invalid="ignore"):
                 room = room if scale is None else np.where(scale > 0, room / scale, np.inf)
-            mine = room if block.level == "candidate" else room[0] if codes is None else room[codes]
-            keep &= (1.0 if times is None else times) <= mine * (1 + 1e-9) + 1e-9
+            keep &= (1.0 if times is None else times) <= room[codes] * (1 + 1e-9) + 1e-9
         return keep
 
     def rounded(self, most: int = 3) -> list[Block]:
         """Rows that hold for whole posts and not for parts of them: of candidates that take more than 1/(t + 1) of what their row has room
         for, at most t fit (Chvátal & Gomory rounding). They make the linear program's bound tight where few dear posts fill a limit."""
         found: list[Block] = []
-        helpers = self.helpers
-        ends = helpers.factor[:, None] * np.column_stack([helpers.low, helpers.high])[helpers.column]
-        least = np.bincount(helpers.row, ends.min(axis=1), minlength=len(self.low))
+        free = self._room()
         for k, block in enumerate(self.blocks):
             times, codes = self.times[k], self.codes[k]
-            if times is None or block.scale is not None or codes is None or (times < 0).any():
+            if times is None or block.scale is not None or len(block.labels) == 1 or (times < 0).any():
                 continue
             rows = slice(self.first[k], self.first[k + 1])
-            room = np.append(self.high[rows] - least[rows], np.inf)[block.row][codes]
+            room = np.append(free[rows], np.inf)[block.row][codes]
             for t in range(1, most + 1):
                 count = np.floor(times / np.where(room > 0, room, np.inf) * (t + 1) - 1e-9)
                 fits = np.bincount(codes, count, minlength=len(block.row))
@@ -151,17 +152,10 @@ class Program:
         """The same rules with another objective."""
         return replace(self, value=value)
 
-    def limited(self, rule: str, high: Floats) -> Program:
-        """The same program with other upper limits of one rule's rows."""
-        at = next(k for k, block in enumerate(self.blocks) if block.rule == rule)
-        changed = self.high.copy()
-        changed[self.first[at] : self.first[at + 1]] = high
-        return replace(self, high=changed)
-
     def priced(self, duals: Floats, value: Floats | None = None) -> Floats:
         """Value of every candidate less the price of what it uses in the coupling rows; `duals` has one entry a row."""
         left = (self.value if value is None else value).copy()
-        tables: dict[tuple[str, str | int | None], tuple[Floats, Codes | None, Floats | None]] = {}
+        tables: dict[tuple[str, str | int | None], tuple[Floats, Codes, Floats | None]] = {}
         for k, block in enumerate(self.blocks):  # blocks of one level and column are looked up once
             mine = np.append(duals[self.first[k] : self.first[k + 1]], 0.0)[block.row]
             mine = mine if block.scale is None else mine * block.scale
@@ -170,23 +164,15 @@ class Program:
             key = (block.level, block.times if isinstance(block.times, str | None) else k)
             before = tables[key][0] if key in tables else 0.0
             tables[key] = (mine + before, self.codes[k], self.times[k])
-        for (level, _), (table, codes, times) in tables.items():
-            price = table if level == "candidate" else table[0] if codes is None else table[codes]
-            left -= price if times is None else price * times
+        for table, codes, times in tables.values():
+            left -= table[codes] if times is None else table[codes] * times
         return left
 
     def entries(self, columns: Ints) -> tuple[Ints, Ints, Floats]:
         """Non-zeros of some candidates in the coupling rows: (row, position among `columns`, factor), by candidate."""
         rows, factors = np.empty((len(columns), len(self.blocks)), dtype=np.int64), np.empty((len(columns), len(self.blocks)))
         for k, block in enumerate(self.blocks):
-            codes = self.codes[k]
-            at = (
-                columns
-                if block.level == "candidate"
-                else np.zeros(len(columns), dtype=np.int64)
-                if codes is None
-                else codes[columns]
-            )
+            at = self.codes[k][columns]
             mine = block.row[at]
             rows[:, k] = np.where(mine >= 0, mine + self.first[k], -1)
             times, scale = self.times[k], block.scale
@@ -233,10 +219,10 @@ def _inner(these: Candidates, frequencies: Sequence[Frequency], helpers: tuple[s
     caps = {per: min((rule.max_posts for rule in frequencies if rule.per == per), default=len(these) + 1)
             for per in ("influencer", "influencer-week")}  # fmt: skip
     size = these.influencer.size
-    start = np.searchsorted(these.influencer.at, np.arange(size + 1)).astype(np.int64)
+    start = np.searchsorted(these.influencer.codes, np.arange(size + 1)).astype(np.int64)
     use = np.full(size, -1, dtype=np.int64)
     for k, name in enumerate(helpers):
         if name.startswith("use "):
             use[int(name[4:])] = k
-    week = np.asarray(these.week.at, dtype=np.int32)
+    week = np.asarray(these.week.codes, dtype=np.int32)
     return Inner(start, week, caps["influencer"], caps["influencer-week"], use)

@@ -345,7 +345,7 @@ class Exclude:
             if (codes < 0).any():
                 unknown = list(names)[int(np.flatnonzero(codes < 0)[0])]
                 raise InputError(f"unknown {kind} {unknown!r}", where="Exclude", fix=f"name {kind}s that have a prediction")
-            keep &= ~np.isin(level.at, codes)
+            keep &= ~np.isin(level.codes, codes)
         return keep
 
 
@@ -369,7 +369,7 @@ class BrandRule:
             if self.topics:
                 keep &= np.isin(code, labels.get_indexer(pd.Index(list(self.topics)))) & (code >= 0)
             keep &= ~(np.isin(code, labels.get_indexer(pd.Index(list(self.banned)))) & (code >= 0))
-        return keep[these.influencer.at]
+        return keep[these.influencer.codes]
 
 
 @dataclass(frozen=True)
@@ -393,7 +393,7 @@ class MinimumFee:
         """A way to post is paid one fee: of its levels at most one is chosen."""
         size = these.content.size, these.event.size, these.week.size
         who, what, when, week = (
-            np.asarray(level.at, dtype=np.int64) for level in (these.influencer, these.content, these.event, these.week)
+            np.asarray(level.codes, dtype=np.int64) for level in (these.influencer, these.content, these.event, these.week)
         )
         key = ((who * size[0] + what) * size[1] + when) * size[2] + week
         codes, first = np.unique(key, return_inverse=True)[1], len(np.unique(key))
@@ -465,12 +465,11 @@ def _codes(these: Candidates, names: Sequence[str], where: str) -> NDArray[np.in
 
 def _is(level: object, name: str) -> NDArray[np.bool_]:
     at = level.labels.get_indexer(pd.Index([str(name)]))[0]  # type: ignore[attr-defined]
-    return level.at == at  # type: ignore[attr-defined]
+    return level.codes == at  # type: ignore[attr-defined]
 
 
 def _by_candidate(these: Candidates, level: str, row: Ints) -> tuple[str, Ints, Floats]:
     """Rows and followers per candidate, where the group is not the influencer's."""
-    codes = these.level(level).codes
-    rows = np.zeros(len(these), dtype=np.int32) + row[0] if codes is None else row[codes]
+    rows = row[these.level(level).codes]
     followers = these.fact("followers", "coverage of reach")
-    return "candidate", rows.astype(np.int32), followers[these.influencer.at]
+    return "candidate", rows.astype(np.int32), followers[these.influencer.codes]

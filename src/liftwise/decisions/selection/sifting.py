@@ -176,8 +176,9 @@ def _around_the_price(program: Program) -> list[Ints]:
     """One price for the first row (the budget), by bisection on a sample of influencers; then all influencers near it."""
     inner, row = program.inner, 0
     block, limit = program.blocks[row], float(program.high[row])
-    weight = np.ones(len(program)) if program.times[row] is None else program.times[row]
-    if len(block.labels) > 1 or not np.isfinite(limit) or weight is None:
+    times = program.times[row]
+    weight = np.ones(len(program)) if times is None else times
+    if len(block.labels) > 1 or not np.isfinite(limit):
         return [np.argsort(-program.value, kind="stable")[:START].astype(np.int64)]
 
     def at(price: float) -> Ints:
@@ -205,21 +206,10 @@ def _of_floors(program: Program, each: int = 12) -> list[Ints]:
         rows = np.arange(program.first[k], program.first[k + 1])
         if not (program.low[rows] > 0).any():
             continue
-        codes = program.codes[k]
-        mine = (
-            block.row
-            if block.level == "candidate"
-            else np.full(len(program), block.row[0])
-            if codes is None
-            else block.row[codes]
-        )
+        mine = block.row[program.codes[k]]
         needed = np.append(program.low[rows] > 0, False)[mine]
         at = np.flatnonzero(needed)
-        gives = (
-            np.ones(len(at))
-            if block.scale is None
-            else block.scale[at if block.level == "candidate" else 0 if codes is None else codes[at]]
-        )
+        gives = np.ones(len(at)) if block.scale is None else block.scale[program.codes[k][at]]
         for score in (gives / price[at], program.value[at] / price[at]):
             order = at[np.lexsort((-score, mine[at]))]
             groups = mine[order]

@@ -7,6 +7,7 @@ LMDI-I), which is exact: the three sum to f. The base level belongs to g_H. What
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,7 +36,7 @@ CHUNK = 200_000  # tuples whose features are held at a time
 SMEAR = (0.0, 1.5)  # how far the mean may lie above the median, in units of s²/2
 
 
-class EffectivenessModel:
+class EffectivenessModel(ABC):
     """Predicts one metric of every tuple; subclasses say what learns.
 
     Parameters
@@ -55,9 +56,9 @@ class EffectivenessModel:
     def __init__(self, *, metric: str = "revenue", seed: int = 7, threads: int = 1, selection: str = "auto") -> None:
         self.metric, self.seed, self.threads, self.selection = metric, seed, threads, selection
 
+    @abstractmethod
     def member(self) -> Member:
         """What learns."""
-        raise NotImplementedError
 
     @staticmethod
     def quick() -> Member:
