@@ -7,6 +7,7 @@ same seed gives the same bytes, and adding a stream never changes another.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -80,3 +81,12 @@ class Estimate:
             low, high = self.mean - half, self.mean + half
         digits = 12 if self.sd <= 0 else max(0, 3 - int(np.floor(np.log10(self.sd))) - 1)
         return round(float(low), digits), round(float(high), digits)
+
+
+def at_most(share: float) -> str:
+    """A share in percent that is claimed as a limit: rounded up, so that what is said holds.
+
+    >>> at_most(0.00004), at_most(0.0), at_most(0.0123)
+    ('0.01%', '0.00%', '1.23%')
+    """
+    return f"{math.ceil(round(share * 1e4, 6)) / 1e4:.2%}"

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from liftwise.core.errors import Infeasible, InputError
 from liftwise.core.timegrid import TimeGrid
+from liftwise.core.uncertainty import at_most
 from liftwise.decisions.selection import readings
 from liftwise.decisions.selection.candidates import Candidates
 from liftwise.decisions.selection.engine import Engine, compiled, moved, moved_basis, named, refuse_impossible, repaired
@@ -93,7 +94,7 @@ class Selection:
         return (
             f"{posts} posts by {self.assignments['influencer_id'].nunique()} influencers for {self.cost:,.0f} of {self.budget:,.0f}; "
             f"expected {self.metric.replace('_', ' ')} {self.assignments['predicted'].sum():,.0f}. "
-            f"Proven to be within {self.gap:.2%} of the best possible plan.{next_euro}"
+            f"Proven to be within {at_most(self.gap)} of the best possible plan.{next_euro}"
             + (f" {self.warning}" if self.warning else "")
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from liftwise.core.colours import PALETTE, QUIET
+from liftwise.core.uncertainty import at_most
 from liftwise.flows.lift import MAIN
 from liftwise.flows.overlaps import joint_result
 from liftwise.outputs.reports import attribution as of_attribution
@@ -70,7 +71,7 @@ def overview(ws: Workspace) -> Section | None:
                 f"for {short(last['cost'], currency)}",
             )
         )
-        cards.append(("Plan: proven gap", f"{last['gap']:.2%}", "no plan under these rules can be better by more"))
+        cards.append(("Plan: proven gap", at_most(last["gap"]), "no plan under these rules can be better by more"))
     loads = ws.warehouse.table("loads", ["rows_in", "quarantined"])
     if not loads.empty:
         bad = int(loads["quarantined"].sum())
@@ -91,7 +92,7 @@ def plan(ws: Workspace) -> Section | None:
     events = ws.warehouse.table("events", ["event_id", "name"]).set_index("event_id")["name"]
     sentence = (
         f"{len(lines)} posts by {lines['influencer_id'].nunique()} influencers for {short(run['cost'], currency)} of "
-        f"{short(run['budget'], currency)}; no plan under the same rules can be worth more than {run['gap']:.2%} above this one."
+        f"{short(run['budget'], currency)}; no plan under the same rules can be worth more than {at_most(run['gap'])} above this one."
     )
     shown = lines.assign(event=lines["event_id"].map(events).fillna(lines["event_id"]), week=lines["week"].dt.date)
     shown = shown[
