@@ -235,11 +235,25 @@ def test_it_says_why_nothing_moves() -> None:
     assert "b cannot get more: beyond, their curves are not known." in _why(far)
 
 
+def test_with_more_money_an_unsure_split_keeps_todays_proportions_and_says_so() -> None:
+    unsure = straight(a=[1.0] * 8, b=[0.5, 0.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
+    split = allocate(unsure, current=pd.Series({"a": 150.0, "b": 50.0}), total=220.0)
+    assert split.stays and split.moved and split.sure == 0.75
+    assert split.recommended.tolist() == [165.0, 55.0]
+    assert split.gain.mean == pytest.approx(15 + 5 * np.mean([0.5, 2.0, 2.0, 2.0])), (
+        "what today's proportions bring is not shrunk"
+    )
+    assert "Today's proportions are kept at this total. The best other split found" in split.summary()
+
+
 def test_what_comes_out_can_be_read() -> None:
     split = allocate(table(2, 3), current=today(100.0, 50.0, 50.0), total=220.0, scenario="+10 %")
     frame = split.to_frame()
     assert set(frame["scenario"]) == {"+10 %"} and frame["recommended"].sum() == pytest.approx(220.0)
-    assert split.moved and "expected revenue" in split.summary() and len(split.plot().data) == 2
+    assert split.moved and not split.stays and "expected revenue" in split.summary()
+    before, after = split.plot().data
+    assert (before.name, after.name) == ("today", "recommended") and before.y.sum() == 200.0
+    assert [float(text.replace(",", "")) for text in after.text] == pytest.approx(after.y - before.y, abs=0.51)
     assert 0 <= split.sure <= 1
 
 

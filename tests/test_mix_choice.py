@@ -8,7 +8,8 @@ import pytest
 
 from liftwise.core.transforms import adstock
 from liftwise.core.uncertainty import spawn
-from liftwise.decisions.allocation.allocate import allocate, shrunk
+from liftwise.decisions.allocation.allocate import allocate
+from liftwise.decisions.allocation.winners_curse import shrunk
 from liftwise.models.mix import RidgeMix, StructuralMix
 from liftwise.models.mix.choose import CANDIDATES, TRUSTED, best_of
 from liftwise.models.mix.ridge import AdstockMix

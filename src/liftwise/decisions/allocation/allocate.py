@@ -4,10 +4,8 @@ A split is worth the mean over draws of what it brings, less `risk_aversion` sta
 channels have their curves, so channels that are unsure in different worlds hedge each other (`mean_risk`). Curves may be S-shaped: concave
 envelopes bound every split, and branching where they overstate closes the gap (`envelopes`). Today's split is kept when nothing is better.
 
-The winner's curse: a split is chosen because its gain looks large. Half of the draws choose and the other half say what the choice will bring, so
-the luck of single draws flatters nothing. The luck of the fit itself is in all draws alike; against it the expected gain is shrunk towards none by
-James & Stein's (1961) factor, 1 − variance/mean² (0 where that is negative): much where the gain is hardly known, hardly where it is known well.
-Where fewer than `SURE` of these draws gain, today's split is kept: a plan that may well lose moves no money.
+Half of the draws choose and the other half judge: what is promised is shrunk, and a split that is not sure enough to gain moves no money
+(`winners_curse`).
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -22,17 +20,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from liftwise.core.colours import PALETTE, QUIET
 from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import Estimate
 from liftwise.decisions.allocation.curves import curves_of
 from liftwise.decisions.allocation.limits import Limits, Unit
 from liftwise.decisions.allocation.mean_risk import best_risky, revenue, worth_risky
+from liftwise.decisions.allocation.reasons import held_back, listed, unsure
+from liftwise.decisions.allocation.winners_curse import settled
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 Floats = NDArray[np.float64]
-SURE = 7 / 8  # share of the draws that must gain, else no money moves
 FLAT = 0.01  # currency earned per unit moved: below it a curve is called flat
 
 
@@ -45,7 +45,8 @@ class Allocation:
     value, bound, gap : of the choosing objective, mean − risk_aversion · sd of the sum over channels; no split within the limits is worth more
     than `bound` (where today is kept because a gain is not sure, the gap is what an unsure gain would have been).
     at_limit : channels held by a lock, a floor, a ceiling or the reach of their curve. sure : share of the judging draws in which the best
-    split found beats today's. reasons : why money does not move, or not further, a sentence each.
+    split found beats today's. stays : whether today's split is kept, at this total. reasons : why money does not move, or not further, a
+    sentence each.
     """
 
     scenario: str
@@ -56,8 +57,9 @@ class Allocation:
     bound: float
     gap: float
     at_limit: tuple[str, ...]
-    sure: float = 1.0
-    reasons: tuple[str, ...] = ()
+    sure: float
+    stays: bool
+    reasons: tuple[str, ...]
 
     @property
     def moved(self) -> bool:
@@ -74,24 +76,32 @@ class Allocation:
 
     def summary(self) -> str:
         """For a manager."""
-        change = self.recommended - self.current
+        change, why = self.recommended - self.current, " ".join(self.reasons)
         low, high = self.gain.interval(0.90)
         if not self.moved:
-            why = " ".join(self.reasons) or "No split within the limits is sure enough to earn more."
             return f"Channel budgets stay as they are. {why}"
-        return (
+        told = (
             f"Channels: {_moves(change)} a period; "
             f"expected revenue {self.gain.mean:+,.0f} a period (90 %: {low:+,.0f} to {high:+,.0f})."
         )
+        return f"{told} Today's proportions are kept at this total. {why}" if self.stays else told
 
     def plot(self) -> go.Figure:
-        """Today beside recommended."""
+        """Today beside recommended, the channel that gets most first, and what is added or taken."""
         import plotly.graph_objects as go
 
+        table = pd.DataFrame({"today": self.current, "recommended": self.recommended}).sort_values("recommended", ascending=False)
+        change = table["recommended"] - table["today"]
+        told = [f"{each:+,.0f}" if abs(each) >= 1 else "as today" for each in change]
         figure = go.Figure()
-        figure.add_bar(x=self.current.index, y=self.current, name="today")
-        figure.add_bar(x=self.recommended.index, y=self.recommended, name="recommended")
-        return figure.update_layout(template="plotly_white", barmode="group", yaxis_title="money a period")
+        figure.add_bar(x=table.index, y=table["today"], name="today", marker_color=QUIET)
+        figure.add_bar(
+            x=table.index, y=table["recommended"], name="recommended", marker_color=PALETTE[0], text=told, textposition="outside"
+        )
+        return figure.update_layout(
+            template="plotly_white", barmode="group", title=f"Channel budgets: {self.scenario}", yaxis_title="money a period",
+            yaxis={"rangemode": "tozero", "tickformat": ",.0f"},
+        )  # fmt: skip
 
 
 def allocate(
@@ -150,7 +160,7 @@ def allocate(
     return Allocation(
         scenario, pd.Series(chosen, current.index), pd.Series(today, current.index), Estimate.of(gains, "currency"), value, max(bound, value),
         max(0.0, bound - value) / max(abs(bound), 1e-9), tuple(name for name in current.index if any(name in each for each in held.values())),
-        sure, reasons,
+        sure, not moves, reasons,
     )  # fmt: skip
 
 
@@ -166,25 +176,6 @@ def _best(grid: Floats, choosing: Floats, limits: Limits, today: Floats, risk_av
     return cents, bound
 
 
-def settled(better: Floats, same: Floats) -> tuple[bool, Floats]:
-    """Whether a choice is sure enough to move money, and the draws of its gain on today that may be told.
-
-    better : (draws,) of the choice over what would be kept. same : of that over today (not none, when the total differs).
-    """
-    moves = bool((better > 0).mean() >= SURE)
-    return moves, same + shrunk(better) if moves else same
-
-
-def shrunk(gains: Floats) -> Floats:
-    """Draws of a gain moved towards none, their spread left as it is; a loss is left alone.
-
-    >>> shrunk(np.array([1.0, 3.0])).tolist()  # mean 2, variance 1: a quarter is taken off
-    [0.5, 2.5]
-    """
-    mean = float(gains.mean())
-    return gains - min(float(gains.var()) / mean, mean) if mean > 0 else gains
-
-
 def _moves(change: pd.Series) -> str:
     """Where money comes from and where it goes."""
     up, down = str(change.idxmax()), str(change.idxmin())
@@ -193,12 +184,6 @@ def _moves(change: pd.Series) -> str:
     if change[up] <= 0:
         return f"{down} loses most of what is taken ({change[down]:+,.0f})"
     return f"move money from {down} ({change[down]:,.0f}) to {up} ({change[up]:+,.0f})"
-
-
-_HELD = {
-    "locked": "{} stay at today's money, as asked.", "floor": "{} cannot go lower: floor.", "ceiling": "{} cannot get more: ceiling.",
-    "reach": "{} cannot get more: beyond, their curves are not known.",
-}  # fmt: skip
 
 
 def _why(
@@ -212,23 +197,19 @@ def _why(
     moves: bool,
 ) -> tuple[str, ...]:
     """What holds the split where it is, a sentence each."""
-    told = [_HELD[kind].format(_names(names)) for kind, names in held.items() if names]
+    told = held_back(held)
     if moves:
         return tuple(told)
     change = pd.Series(best - kept, limits.channels)
     if change.abs().max() >= 0.01:
-        told.append(
-            f"The best other split found (most to {change.idxmax()}, least to {change.idxmin()}) gains in only {sure:.0%} of the draws; "
-            f"money moves from {SURE:.0%}."
-        )
-        return tuple(told)
+        return (*told, unsure("split", change, sure))
     free = limits.high - limits.low > 0.01
     if free.sum() < 2:
         return (*told, "So there is no other split.")
     up, down = _slopes(grid, choosing.mean(axis=1), kept, limits.total / 1_000)
     flat = free & (np.abs(up) < FLAT) & (np.abs(down) < FLAT)
     if flat.any():
-        told.append(f"The curve of {_names(tuple(np.array(limits.channels, dtype=object)[flat]))} is flat at today's money.")
+        told.append(f"The curve of {listed(tuple(np.array(limits.channels, dtype=object)[flat]))} is flat at today's money.")
     return (*told, "No other split within the limits is worth more.")
 
 
@@ -236,7 +217,3 @@ def _slopes(grid: Floats, curve: Floats, split: Floats, step: float) -> tuple[Fl
     """Earned per unit of money added and taken, by channel."""
     at = [np.interp([x - step, x, x + step], one, y) for x, one, y in zip(split, grid, curve, strict=True)]
     return np.array([(y[2] - y[1]) / step for y in at]), np.array([(y[1] - y[0]) / step for y in at])
-
-
-def _names(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -95,16 +95,8 @@ class Limits:
         )  # fmt: skip
 
     def as_today(self, today: Floats) -> Floats:
-        """The total spread as today's money is, as far as the limits allow; evenly on top where proportions do not suffice."""
-
-        def scaled(factor: float) -> Floats:
-            return np.clip(today * factor, self.low, self.high)
-
-        def raised(more: float) -> Floats:
-            return np.clip(today + more - self.total, self.low, self.high)
-
-        spread = _until(scaled, self.total, 1.0)
-        return spread if abs(float(np.sum(spread)) - self.total) < 1e-6 * self.total else _until(raised, self.total, self.total)
+        """The total spread as today's money is; see `spread_as`."""
+        return spread_as(today, self.total, self.low, self.high)
 
     def rounded(self, split: Floats) -> Floats:
         """The split to the cent; see `to_cents_within`."""
@@ -120,6 +112,23 @@ class Limits:
         kinds["ceiling"] = at_top & ~beyond & ~kinds["locked"] & (self.high < self.total - 0.005)
         kinds["reach"] = at_top & beyond & ~kinds["locked"]
         return {kind: tuple(np.array(self.channels, dtype=object)[mask]) for kind, mask in kinds.items()}
+
+
+def spread_as(today: Floats, total: float, low: Floats, high: Floats) -> Floats:
+    """A total in today's proportions, as far as the limits allow; evenly on top where proportions do not suffice.
+
+    >>> spread_as(np.array([10.0, 30.0]), 80.0, np.zeros(2), np.array([80.0, 50.0])).round(6).tolist()
+    [30.0, 50.0]
+    """
+
+    def scaled(factor: float) -> Floats:
+        return np.clip(today * factor, low, high)
+
+    def raised(more: float) -> Floats:
+        return np.clip(today + more - total, low, high)
+
+    spread = _until(scaled, total, 1.0)
+    return spread if abs(float(np.sum(spread)) - total) < 1e-6 * total else _until(raised, total, total)
 
 
 def to_cents_within(split: Floats, total: float, low: Floats, high: Floats) -> Floats:

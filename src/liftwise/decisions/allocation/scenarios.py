@@ -4,6 +4,8 @@ Each question is answered twice by the same rules: `allocate` says what a period
 runs week by week, with what earlier weeks left behind. The size of the budget for a target comes from the steady curves: the marginal
 return is what the next money brings on the concave envelopes, where it never rises with the budget, so that the largest budget is found by
 halving; the average return may rise and fall again, so that budgets are tried from the largest down.
+
+Neither answer moves money for a gain that is not sure (`winners_curse`): with another budget, today's mix is then kept at that budget.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -18,13 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from liftwise.core.colours import PALETTE, QUIET
 from liftwise.core.errors import CannotTell, Infeasible, InputError
 from liftwise.core.uncertainty import Floats
 from liftwise.decisions.allocation.allocate import Allocation, allocate
 from liftwise.decisions.allocation.curves import curves_of
 from liftwise.decisions.allocation.envelopes import best_split, envelope_bound, worth
-from liftwise.decisions.allocation.flighting import YEAR, Flight, flight
+from liftwise.decisions.allocation.flighting import Flight, flight
 from liftwise.decisions.allocation.limits import Limits, Unit
+from liftwise.decisions.allocation.weeks import YEAR
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,10 +60,13 @@ class Scenario:
         moved = ", ".join(
             f"{name} {change[name]:+,.0f}" for name in change.abs().sort_values(ascending=False).index if abs(change[name]) >= 1
         )
-        why = "" if self.steady.moved else " ".join(("", *self.steady.reasons))
+        why = " ".join(("", *self.weekly.reasons)) if self.weekly.stays else ""
+        if not self.weekly.moved:
+            return f"{self.name} ({self.note}): nothing changes.{why}"
+        kept = " Today's mix is kept." if self.weekly.stays else ""
         return (
-            f"{self.name} ({self.note}): {moved or 'nothing changes'}; "
-            f"revenue {self.weekly.gain.mean:+,.0f} (90 %: {low:+,.0f} to {high:+,.0f}).{why}"
+            f"{self.name} ({self.note}): {moved or 'money moves between weeks alone'}; "
+            f"revenue {self.weekly.gain.mean:+,.0f} (90 %: {low:+,.0f} to {high:+,.0f}).{kept}{why}"
         )
 
 
@@ -97,13 +104,26 @@ class Scenarios:
         )
 
     def plot(self) -> go.Figure:
-        """Gain of each scenario with its interval."""
-        import plotly.graph_objects as go
+        """Above, each scenario's money by channel beside today's; below, what it brings beyond today's plan, with its 90 % interval."""
+        from plotly.subplots import make_subplots
 
-        table = self.compare()
-        error = {"type": "data", "array": table["high"] - table["gain"], "arrayminus": table["gain"] - table["low"]}
-        figure = go.Figure(go.Bar(x=table["scenario"], y=table["gain"], error_y=error))
-        return figure.update_layout(template="plotly_white", yaxis_title="revenue beyond today's plan")
+        table, some = self.compare(), next(iter(self.found.values())).weekly
+        figure = make_subplots(
+            rows=2, shared_xaxes=True, vertical_spacing=0.12, row_heights=[0.6, 0.4],
+            subplot_titles=(f"Money of {len(some.current)} weeks", "Revenue beyond today's plan, with its 90 % interval"),
+        )  # fmt: skip
+        names = ["today", *table["scenario"]]
+        for k, channel in enumerate(some.current.columns):
+            money = [some.current[channel].sum(), *(each.weekly.recommended[channel].sum() for each in self.found.values())]
+            figure.add_bar(x=names, y=money, name=str(channel), marker_color=PALETTE[k % len(PALETTE)], row=1, col=1)
+        figure.add_scatter(
+            x=table["scenario"], y=table["gain"], mode="markers", marker={"color": PALETTE[6], "size": 9}, showlegend=False, row=2, col=1,
+            error_y={"type": "data", "array": table["high"] - table["gain"], "arrayminus": table["gain"] - table["low"], "width": 8},
+        )  # fmt: skip
+        figure.update_yaxes(zeroline=True, zerolinecolor=QUIET, row=2, col=1)
+        figure.update_xaxes(showticklabels=True, row=1, col=1)
+        figure.update_yaxes(tickformat=",.0f")
+        return figure.update_layout(template="plotly_white", barmode="stack", legend={"traceorder": "reversed"}, height=700)
 
 
 def scenarios(
@@ -122,6 +142,7 @@ def scenarios(
     least: Mapping[tuple[str | date, str], float] | None = None,
     quarters_apart: bool = False,
     risk_aversion: float = 0.0,
+    tail_aversion: float = 0.0,
 ) -> Scenarios:
     """Same budget, ± 10 %, reallocate and, if asked, the largest budget that earns `target_roi`, for `weeks` from `start`.
 
@@ -131,7 +152,8 @@ def scenarios(
     floors, ceilings : channel → share of the budget, in every scenario. "reallocate" further holds each channel within 30 % of today's share.
     locked : channels that stay at today's money in every scenario.
     target_roi : revenue per unit of money that the next money ("marginal") or all money ("average", beyond what no money brings) must earn.
-    risk_aversion : as in `flight` (a weight of the worst tenth); the steady split takes it as standard deviations.
+    risk_aversion : as in `allocate` and `flight`: standard deviations of the total revenue taken off its mean.
+    tail_aversion : as in `flight`, for the schedules alone: a steady split has no such choice.
 
     Raises
     ------
@@ -165,7 +187,7 @@ def scenarios(
             )  # fmt: skip
             weekly = flight(
                 responses, carryover, history, weeks=weeks, total=round(money * weeks, 2), start=start, floors=floor, ceilings=ceiling,
-                locked=locked, seasons=seasons, least=least, quarters_apart=quarters_apart, risk_aversion=risk_aversion,
+                locked=locked, seasons=seasons, least=least, quarters_apart=quarters_apart, risk_aversion=risk_aversion, tail_aversion=tail_aversion,
                 scenario=f"{name}, {weeks} weeks",
             )  # fmt: skip
         except (CannotTell, Infeasible) as why:

@@ -145,7 +145,7 @@ def channels(ws: Workspace) -> Section | None:
     moved = table.assign(change=table["recommended"] - table["current"]).sort_values("change")
     up, down = moved[moved["change"] > 1]["channel"].tolist(), moved[moved["change"] < -1]["channel"].tolist()
     if not up and not down:
-        sentence = "The money is where it should be: no shift within the same total is expected to earn more."
+        sentence = "The money stays where it is: no shift within the same total is sure enough to earn more."
     else:
         sentence = (
             f"Same money, moved from {listing(down)} to {listing(up)}: {short(gain['gain'], currency)} more a week expected "
@@ -157,10 +157,15 @@ def channels(ws: Workspace) -> Section | None:
     figures = [_styled(figure, "Spend a week", barmode="group")]
     for scenario, group in schedule.groupby("scenario", sort=False):
         brings = group.iloc[0]
-        sentence += f" {scenario}: {short(brings['gain'], currency)} beyond today's plan (90 %: {between(brings['low'], brings['high'], currency)})."
+        if (group["recommended"] - group["current"]).abs().max() < 1:
+            sentence += f" {scenario}: as today, no other schedule is sure enough to earn more."
+        else:
+            sentence += f" {scenario}: {short(brings['gain'], currency)} beyond today's plan (90 %: {between(brings['low'], brings['high'], currency)})."
         weekly = go.Figure()
         for k, (name, mine) in enumerate(group.groupby("channel")):
             weekly.add_bar(x=mine["week"], y=mine["recommended"], name=str(name), marker_color=PALETTE[k % len(PALETTE)])
+        usual = group.groupby("week")["current"].sum()
+        weekly.add_scatter(x=usual.index, y=usual, name="today, all channels", mode="lines", line={"dash": "dot", "color": QUIET})
         figures.append(_styled(weekly, f"Money by week, {scenario}", barmode="stack"))
     return Section("channels", "Channel budgets", sentence, tuple(figures))
 
