@@ -34,6 +34,7 @@ BENCHES = (
     "allocation",
     "adaptive",
     "reach",
+    "reach_rule",
 )
 OURS = ("liftwise", "numpy", "scipy", "numba", "pandas", "duckdb", "clarabel")
 

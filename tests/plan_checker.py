@@ -11,6 +11,7 @@ import pandas as pd
 from liftwise.decisions.selection import rules as of
 from liftwise.decisions.selection.candidates import TIERS
 from liftwise.decisions.selection.choose import Selection
+from liftwise.decisions.selection.reach import Reach
 
 EASE = 1e-6
 
@@ -199,6 +200,16 @@ def _broken(rule: Any, lines: list, who: dict, what: dict, audiences: pd.DataFra
             share = sum(g == group for g in declared.values()) / len(declared)
             got = _sum([x for x in lines if declared.get(x["influencer"]) == group], _counted(rule.of))
             found += [f"{group} gets {got} of {total}"] if got < rule.floor * share * total - EASE * (1 + total) else []
+    elif isinstance(rule, Reach):
+        a, reached = rule.audiences, set[int]()
+        share = min(a.seen)  # of samples, people whom all could hold: each stands for 1 / share
+        for x in lines:
+            if x["influencer"] in a.names:
+                k = a.names.index(x["influencer"])
+                for person in a.people[a.starts[k] : a.starts[k + 1]].tolist():
+                    if share == max(a.seen) or a.position[person] < share:
+                        reached.add(person)
+        found += [f"{len(reached) / share} different people"] if len(reached) / share < rule.at_least * (1 - 1e-9) else []
     else:
         raise AssertionError(f"no check of {rule!r}")
     return [f"{type(rule).__name__}: {words}" for words in found]

@@ -60,10 +60,12 @@ def test_every_command_is_in_the_readme_and_has_an_example() -> None:
     from liftwise.cli import app
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in app.registered_commands:
-        name = command.name or command.callback.__name__  # type: ignore[union-attr]
+    groups = {f"{group.name} ": group.typer_instance.registered_commands for group in app.registered_groups}  # type: ignore[union-attr]
+    named = [(first + (command.name or command.callback.__name__)) for first, commands in {"": app.registered_commands, **groups}.items()
+             for command in commands]  # type: ignore[union-attr]  # fmt: skip
+    for name in named:
         assert f"liftwise {name}" in readme, name
-        shown = CliRunner().invoke(app, [name, "--help"])
+        shown = CliRunner().invoke(app, [*name.split(), "--help"])
         assert shown.exit_code == 0
         assert f"liftwise {name}" in shown.output.replace("\n", " "), f"{name} --help has no example"
 

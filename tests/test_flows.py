@@ -23,6 +23,7 @@ from liftwise.flows.lift import lift_of
 from liftwise.flows.measure import measure
 from liftwise.flows.panels import prove_panels
 from liftwise.flows.plan import default_rules, plan
+from liftwise.flows.reach import reach, reach_rule
 from liftwise.flows.refresh import refresh
 from liftwise.outputs.reports import write_html, write_table, write_xlsx
 from liftwise.sources.simulator.truth import Truth
@@ -125,6 +126,16 @@ def test_a_plan_comes_with_its_front_its_scenarios_and_what_more_would_buy(marke
     assert made.selection.next_money()["gain"].iloc[0] > 0
     with pytest.raises(InputError, match="no share of a group"):
         _rules(0, ["platform:0.7"], None, [], [])
+
+
+def test_a_plan_reaches_as_many_different_people_as_asked(market: Workspace) -> None:
+    asked = round(0.8 * reach(market, 20_000).found.reach)
+    made = plan(market, 20_000, rules=[*default_rules(market), reach_rule(market, asked)], seconds=5).selection
+    samples = market.warehouse.table("audience_samples")
+    mine = samples[samples["influencer_id"].isin(made.assignments["influencer_id"])]
+    assert samples.groupby("influencer_id").size().max() < 4096, "these audiences are complete"
+    assert mine["hash"].nunique() >= asked and made.bound >= made.value
+    assert f"It reaches {mine['hash'].nunique():,} different people" in made.summary()
 
 
 def test_the_mix_is_written_and_compared_with_the_last_one(market: Workspace) -> None:

@@ -59,6 +59,7 @@ _HOMES = {
     "Panel": "liftwise.models.causal",
     "Position": "liftwise.models.attribution",
     "Predictor": "liftwise.models.causal",
+    "Reach": "liftwise.decisions.selection.reach",
     "ResidualMix": "liftwise.models.mix",
     "RidgeMix": "liftwise.models.mix",
     "RiskLimit": "liftwise.decisions.selection.rules",
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from liftwise.decisions.reach.audiences import Audiences
     from liftwise.decisions.reach.cover import maximise_reach, reach_of
     from liftwise.decisions.selection.choose import select
+    from liftwise.decisions.selection.reach import Reach
     from liftwise.decisions.selection.rules import (
         BrandRule,
         Budget,

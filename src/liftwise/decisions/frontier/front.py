@@ -32,6 +32,7 @@ from liftwise.decisions.frontier.supports import Prober, bound_volume, ceiling, 
 from liftwise.decisions.selection import readings
 from liftwise.decisions.selection.candidates import Candidates
 from liftwise.decisions.selection.choose import DEFAULT
+from liftwise.decisions.selection.cutting import asks_for_reach
 from liftwise.decisions.selection.engine import compiled, refuse_impossible
 from liftwise.decisions.selection.rules import Block
 from liftwise.decisions.selection.sifting import sift
@@ -190,6 +191,8 @@ def frontier(
     if not (0 <= least <= 1 and (least > 0 or "roi" not in names)):
         raise InputError(f"a least spend of {least:g}", where="frontier", fix="give a share of the budget above 0 and at most 1")
     given = [*(DEFAULT if rules is None else rules), *([SpendingFloor(least * budget)] if least > 0 else [])]
+    if asks_for_reach(given):  # its rows alone are a relaxation: points would fall short of it
+        raise CannotTell("a front of plans does not know the rule Reach", fix="leave it out here, or make one plan with select")
     everyone, gain, sense = read_objectives(effectiveness, names, given, risk_aversion, influencers, events, audiences, grid)
     these, program = compiled(everyone, budget, given)
     aims = Aims(gain[these.position], these.price, names.index("roi") if "roi" in names else -1, least * budget, budget)

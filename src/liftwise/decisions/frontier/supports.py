@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from liftwise.core.errors import Infeasible
+from liftwise.core.errors import CannotTell
 from liftwise.core.uncertainty import spawn
 from liftwise.decisions.frontier.aims import Aims, with_floors
 from liftwise.decisions.selection.engine import refuse_impossible
@@ -160,9 +160,7 @@ class Prober:
         gap = GAP * moved / max(abs(support.relaxed.bound), 1e-9)
         try:
             return search(self.program.worth(worth), support.relaxed, gap=gap, seconds=max(seconds, 0.2), start=start)
-        except Infeasible as none:
-            if "whole posts" in str(none):
-                raise
+        except CannotTell:  # out of time
             return None
 
 

@@ -25,9 +25,11 @@ from liftwise.core.timegrid import TimeGrid
 from liftwise.core.uncertainty import at_most
 from liftwise.decisions.selection import readings
 from liftwise.decisions.selection.candidates import Candidates
+from liftwise.decisions.selection.cutting import asks_for_reach, plan_that_reaches
 from liftwise.decisions.selection.engine import Engine, compiled, moved, moved_basis, named, refuse_impossible, repaired
 from liftwise.decisions.selection.explain import binding_rules, left_out, lines_of
 from liftwise.decisions.selection.integer import Found, search
+from liftwise.decisions.selection.reach import Reach
 from liftwise.decisions.selection.rules import Frequency, Include, MinimumFee
 from liftwise.decisions.selection.sifting import sift
 
@@ -47,6 +49,7 @@ class Selection:
     assignments : the lines (columns of table `plans` but plan_id), with the reason of each.
     cost, value : of the plan, Σ b and Σ (f − ρσ).  bound : no plan under the rules is worth more.  gap : (bound − value) / |bound|.
     binding : rules at their limit, with what one more unit would be worth.  next_best : the best line left out, and why.
+    reached : different people, and how sure that is, where a rule asks for them.
     """
 
     metric: str
@@ -60,6 +63,7 @@ class Selection:
     next_best: str
     rules: tuple[str, ...]
     warning: str = ""
+    reached: str = ""
     engine: Engine | None = field(default=None, repr=False, compare=False)
 
     def to_frame(self) -> pd.DataFrame:
@@ -95,7 +99,7 @@ class Selection:
             f"{posts} posts by {self.assignments['influencer_id'].nunique()} influencers for {self.cost:,.0f} of {self.budget:,.0f}; "
             f"expected {self.metric.replace('_', ' ')} {self.assignments['predicted'].sum():,.0f}. "
             f"Proven to be within {at_most(self.gap)} of the best possible plan.{next_euro}"
-            + (f" {self.warning}" if self.warning else "")
+            + "".join(f" {words}" for words in (self.reached, self.warning) if words)
         )
 
     def plot(self) -> go.Figure:
@@ -138,7 +142,7 @@ def select(
     Raises
     ------
     CannotTell
-        No prediction of that metric.
+        No prediction of that metric; or no plan was found in time, though none is ruled out.
     InputError
         A number that is none, a negative price, an unknown id in a rule, a mix of currencies.
     Infeasible
@@ -155,6 +159,11 @@ def select(
         frame, name, risk_aversion, influencers=influencers, events=events, audiences=audiences, grid=grid, pinned=pinned,
         every_day=any(getattr(rule, "of", "price") not in SAME_EACH_DAY for rule in given),
     )  # fmt: skip
+    warning = "Read literally, nobody is paid: b = 0 keeps every rule of the seed. Use this for audit only." if literal else ""
+    if asks_for_reach(given):
+        return described(
+            name, budget, plan_that_reaches(everyone, budget, given, gap=gap, until=began + seconds, told=told), warning
+        )
     these, program = compiled(everyone, budget, given)
     root = sift(program, 0.5 * seconds)
     refuse_impossible(program, root)
@@ -162,7 +171,6 @@ def select(
         found = search(program, root, gap=gap, seconds=seconds - (time.monotonic() - began), told=told)
     except Infeasible as why:
         raise named(program, root, why) from None
-    warning = "Read literally, nobody is paid: b = 0 keeps every rule of the seed. Use this for audit only." if literal else ""
     return described(name, budget, Engine(everyone, tuple(given), these, program, root, found), warning)
 
 
@@ -170,9 +178,14 @@ def described(metric: str, budget: float, engine: Engine, warning: str = "") -> 
     """The plan with its reasons."""
     found = engine.found
     cost = float(engine.these.price[found.chosen].sum())
+    lines, binding = lines_of(metric, engine), binding_rules(engine.program, engine.root, found.chosen)
+    used, reaching = set(lines["influencer_id"]), [rule for rule in engine.rules if isinstance(rule, Reach)]
+    for rule in reaching:
+        binding = rule.binding(binding, used)
     return Selection(
-        metric, float(budget), lines_of(metric, engine), cost, found.value, found.bound, found.gap,
-        binding_rules(engine.program, engine.root, found.chosen), left_out(engine, budget), tuple(map(readings.told, engine.rules)), warning, engine,
+        metric, float(budget), lines, cost, found.value, found.bound, found.gap, binding, left_out(engine, budget),
+        tuple(rule.told(used) if isinstance(rule, Reach) else readings.told(rule) for rule in engine.rules), warning,
+        " ".join(rule.sentence(used) for rule in reaching if rule.at_least > 0), engine,
     )  # fmt: skip
 
 
@@ -192,6 +205,9 @@ def _again(plan: Selection, budget: float, seconds: float, gap: float) -> Select
     if not 0 < budget < np.inf:
         raise InputError(f"a budget of {budget:g}", fix="give a positive amount")
     engine, until = _engine(plan), time.monotonic() + seconds
+    if asks_for_reach(engine.rules):
+        again = plan_that_reaches(engine.everyone, budget, engine.rules, gap=gap, until=until, before=engine)
+        return described(plan.metric, budget, again, plan.warning)
     these, program = compiled(engine.everyone, budget, engine.rules)
     root = sift(
         program, 0.5 * seconds, columns=moved(engine, these, engine.root.columns), basis=moved_basis(engine, these, program)

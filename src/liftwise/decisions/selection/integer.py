@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from liftwise.core.errors import Infeasible
+from liftwise.core.errors import CannotTell, Infeasible
 from liftwise.decisions.selection.program import Program
 from liftwise.decisions.selection.sifting import Branch, Relaxed, sift
 from liftwise.decisions.selection.solver import model_of, solve
@@ -23,7 +23,8 @@ from liftwise.decisions.selection.solver import model_of, solve
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 KEPT = 40_000  # candidates a leaf remembers, those that cost least
-FREE = 60  # candidates of the first core
+FREE = 100  # candidates of the first core
+ENOUGH = 8  # times as many as planned, where these are all that could still be in a better plan
 SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
 MANY = 200_000
 Told = Callable[[float, float], None]
@@ -92,7 +93,9 @@ def search(
     Raises
     ------
     Infeasible
-        When no plan was found in the time given, or none exists.
+        When no plan exists.
+    CannotTell
+        When none was found in the time given.
     """
     until = time.monotonic() + seconds
     leaves, bound = _grow(program, [Leaf.of(program, root)], -np.inf, gap, until), root.bound
@@ -128,9 +131,13 @@ def search(
             break  # larger cores would only take longer
         size *= 2
         leaves = _grow(program, leaves, value, gap, until)
+    if empty:
+        raise Infeasible("no plan keeps the rules with whole posts", fix="relax a rule")
     if not np.isfinite(value):
-        raise Infeasible("no plan keeps the rules with whole posts" if empty else "no plan was found in the time given",
-                         fix="relax a rule" if empty else "give more seconds or relax a rule")  # fmt: skip
+        raise CannotTell(
+            "no plan was found in the time given, and it is not proven that there is none",
+            fix="give more seconds or relax a rule",
+        )
     return Found(np.sort(best), value, max(bound, value))
 
 
@@ -155,7 +162,7 @@ def _core(leaves: list[Leaf], size: int, value: float, gap: float, plan: Ints) -
     order = np.argsort(regret, kind="stable")
     if np.isfinite(value):
         needed = int((regret < best.bound - value - 0.5 * gap * abs(best.bound)).sum())
-        size = needed if 0 < needed <= 2 * size else size
+        size = needed if 0 < needed <= ENOUGH * size else size
     free = np.sort(who[order[: max(size, 1)]])
     if np.isfinite(value):
         free = np.union1d(free, np.setxor1d(plan, best.chosen, assume_unique=True))

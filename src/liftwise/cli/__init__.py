@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liftwise.cli import decide
+from liftwise.cli.talk import HERE, Again, AsJson, Where, left_out, opened, print_json, progress, records, say, show
 from liftwise.core.errors import LiftwiseError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from liftwise.flows.outline import Flow
     from liftwise.store.workspace import Workspace
 
 app = typer.Typer(
@@ -27,10 +26,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="What influencer marketing really caused, and what to do next.",
 )
-Where = Annotated[Path, typer.Option("--workspace", "-w", help="The workspace's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for machines.")]
-Again = Annotated[bool, typer.Option("--again", help="Run every step, also those whose inputs did not change.")]
-HERE = Path()
 
 
 def main() -> None:
@@ -94,13 +89,13 @@ def demo(
 
     if not (workspace / FILE).exists():
         Workspace.create(workspace, sample="fmcg", name="demo", scale=scale, seed=seed).close()
-    with _opened(workspace) as ws:
+    with opened(workspace) as ws:
         run_refresh(ws)
         run_measure(ws)
         made = run_plan(ws, budget)
         path = write_html(ws)
-    _say(made.summary())
-    _say(f"Report: {path}")
+    say(made.summary())
+    say(f"Report: {path}")
 
 
 @app.command()
@@ -116,10 +111,10 @@ def init(
 
     with Workspace.create(folder, sample=sample) as ws:
         found = sorted(path.name for path in ws.data.iterdir())
-    _say(f"Made {folder}/liftwise.toml.")
+    say(f"Made {folder}/liftwise.toml.")
     if sample is None and not found:
-        _say(f"Put your files into {folder}/data, one per table (orders.csv, sales.xlsx, influencers.parquet …: docs/tables.md).")
-    _say(f"Next: liftwise refresh --workspace {folder}")
+        say(f"Put your files into {folder}/data, one per table (orders.csv, sales.xlsx, influencers.parquet …: docs/tables.md).")
+    say(f"Next: liftwise refresh --workspace {folder}")
 
 
 @app.command()
@@ -130,16 +125,16 @@ def refresh(workspace: Where = HERE, again: Again = False, as_json: AsJson = Fal
     """
     from liftwise.flows.refresh import refresh as run
 
-    with _opened(workspace) as ws:
+    with opened(workspace) as ws:
         flow = run(ws, again=again)
         loads = ws.warehouse.table("loads")
     if as_json:
-        _print_json({**flow.as_dict(), "loads": _records(loads)})
+        print_json({**flow.as_dict(), "loads": records(loads)})
         return
-    _table(loads[["table", "source", "rows_in", "kept", "quarantined"]], "Files")
-    _left_out(flow)
+    show(loads[["table", "source", "rows_in", "kept", "quarantined"]], "Files")
+    left_out(flow)
     if loads["quarantined"].sum():
-        _say("Some rows broke a rule and wait in quarantine: liftwise check shows why, liftwise export quarantine shows them.")
+        say("Some rows broke a rule and wait in quarantine: liftwise check shows why, liftwise export quarantine shows them.")
 
 
 @app.command()
@@ -166,7 +161,7 @@ def measure(
         raise typer.BadParameter("--parts goes with --campaign")
     if model is not None and what != "mix":
         raise typer.BadParameter("--model goes with: measure mix")
-    with _opened(workspace) as ws:
+    with opened(workspace) as ws:
         flow = run(ws, "lift" if campaign is not None else what, again=again, model=model)
         answer = lift_of(ws, campaign) if campaign is not None else None
         regions = parts_of(ws, campaign).to_frame(ws.settings.measure.level) if campaign is not None and parts else None
@@ -175,39 +170,39 @@ def measure(
         credited, words = _attribution_tables(ws)
         currency = ws.settings.currency
     if answer is not None and regions is not None:
-        answer = {**answer, "parts": _records(regions)}
+        answer = {**answer, "parts": records(regions)}
     if as_json:
         tables = {"lift": results, "evidence": evidence, "channel_credits": channels, **credited, **mix}
-        _print_json(
-            answer if answer is not None else {**flow.as_dict(), **{name: _records(table) for name, table in tables.items()}}
+        print_json(
+            answer if answer is not None else {**flow.as_dict(), **{name: records(table) for name, table in tables.items()}}
         )
         return
     if answer is not None:
         from liftwise.outputs.reports import lift_sentence
 
-        _say(lift_sentence(answer))
+        say(lift_sentence(answer))
         if regions is not None:
-            _table(regions[["part", "effect", "low", "high", "p_value", "p_adjusted"]].round(3), f"Lift of {campaign} by region")
+            show(regions[["part", "effect", "low", "high", "p_value", "p_adjusted"]].round(3), f"Lift of {campaign} by region")
         return
     if not channels.empty and what in (None, "attribution"):
         from liftwise.outputs.reports import attribution_table
 
         wide = channels.pivot_table(index="channel", columns="method", values="conversions").round(0).reset_index()
-        _table(attribution_table(channels) if credited else wide, "Conversions credited")
+        show(attribution_table(channels) if credited else wide, "Conversions credited")
         told = flow.metrics("attribution")
         for line in (*words, *(f"Mind: {line}." for line in told.get("tests_left_out", ()))):
-            _say(line)
+            say(line)
         if why := told.get("left_out"):
-            _say(f"The sequence model is left out: {why}.")
+            say(f"The sequence model is left out: {why}.")
     if not results.empty and what in (None, "lift"):
-        _table(results[["test_id", "method", "effect", "low", "high", "p_value"]].round(3), "Lift of campaigns")
+        show(results[["test_id", "method", "effect", "low", "high", "p_value"]].round(3), "Lift of campaigns")
     if what in (None, "mix") and flow.metrics("mix"):
         from liftwise.outputs.reports import BRIEF, mix_table, mix_words
 
-        _table(mix_table(mix["mix_roi"])[BRIEF], f"Marketing mix ({currency}; half-life in periods)")
+        show(mix_table(mix["mix_roi"])[BRIEF], f"Marketing mix ({currency}; half-life in periods)")
         for line in mix_words(flow.metrics("mix"), mix["mix_roi"]):
-            _say(line)
-    _left_out(flow)
+            say(line)
+    left_out(flow)
 
 
 @app.command()
@@ -220,6 +215,7 @@ def plan(
         list[str] | None, typer.Option(help="GROUP=SHARE of spend, such as platform=0.5 or influencer=0.1.")
     ] = None,
     max_risk: Annotated[float | None, typer.Option(help="Highest mean risk of the money spent, 0 to 1.")] = None,
+    min_reach: Annotated[float, typer.Option(help="At least so many different people, each counted once.")] = 0,
     include: Annotated[list[str] | None, typer.Option(help="An influencer who must post.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An influencer who must not.")] = None,
     frontier: Annotated[str | None, typer.Option(help="Also the front of plans over these objectives: roi,brand_equity.")] = None,
@@ -241,10 +237,12 @@ def plan(
     """
     from liftwise.flows.plan import default_rules
     from liftwise.flows.plan import plan as run
+    from liftwise.flows.reach import reach_rule
     from liftwise.outputs.reports import write_frame
 
-    with _opened(workspace) as ws:
+    with opened(workspace) as ws:
         rules = [*default_rules(ws), *_rules(coverage, at_most or [], max_risk, include or [], exclude or [])]
+        rules += [reach_rule(ws, min_reach)] if min_reach else []
         objectives = [name.strip() for name in frontier.split(",")] if frontier else None
         made = run(ws, budget, metric=metric, risk_aversion=risk_aversion, rules=rules, frontier=objectives, target_roi=target_roi,
                    seconds=seconds)  # fmt: skip
@@ -253,35 +251,35 @@ def plan(
         write_frame(chosen.assignments, calendar)
     more = chosen.next_money() if explain and len(chosen.assignments) else None
     if as_json:
-        facts = {name: getattr(chosen, name) for name in ("cost", "value", "bound", "gap", "next_best")}
-        split = _records(made.allocation.to_frame()) if made.allocation else []
+        facts = {name: getattr(chosen, name) for name in ("cost", "value", "bound", "gap", "next_best", "reached", "rules")}
+        split = records(made.allocation.to_frame()) if made.allocation else []
         beside = {
-            "scenarios": _records(made.scenarios.compare()) if made.scenarios else [],
-            "frontier": _records(made.frontier.points) if made.frontier else [],
-            "binding": _records(chosen.binding), "next_money": _records(more) if more is not None else [],
+            "scenarios": records(made.scenarios.compare()) if made.scenarios else [],
+            "frontier": records(made.frontier.points) if made.frontier else [],
+            "binding": records(chosen.binding), "next_money": records(more) if more is not None else [],
         }  # fmt: skip
-        _print_json({"plan_id": made.plan_id, "metric": made.metric, "budget": budget, **facts,
-                     "assignments": _records(chosen.assignments), "allocation": split, **beside, **made.flow.as_dict()})  # fmt: skip
+        print_json({"plan_id": made.plan_id, "metric": made.metric, "budget": budget, **facts,
+                     "assignments": records(chosen.assignments), "allocation": split, **beside, **made.flow.as_dict()})  # fmt: skip
         return
     shown = chosen.assignments.head(20)[["influencer_id", "content_type", "event_id", "week", "budget", "predicted", "why"]]
-    _table(shown.round(1), f"{made.plan_id}: the first {len(shown)} of {len(chosen.assignments)} posts")
-    _say(made.summary())
+    show(shown.round(1), f"{made.plan_id}: the first {len(shown)} of {len(chosen.assignments)} posts")
+    say(made.summary())
     if explain:
-        _say(chosen.next_best)
-        _table(chosen.binding.round(3), "Rules at their limit; price: what one more unit would be worth")
+        say(chosen.next_best)
+        show(chosen.binding.round(3), "Rules at their limit; price: what one more unit would be worth")
         if more is not None and len(more):
             gain = f"at most {more['gain'].iloc[0]:,.0f} more {chosen.metric.replace('_', ' ')} after risk"
-            _table(more.head(10).drop(columns=["gain", "uncertainty"]).round(1), f"What a tenth more money would buy: {gain}")
+            show(more.head(10).drop(columns=["gain", "uncertainty"]).round(1), f"What a tenth more money would buy: {gain}")
     if scenario and made.scenarios is not None:
-        _table(made.scenarios.compare().round(0), "Channel budgets of the coming weeks, beside today's")
-        _say(made.scenarios.summary())
+        show(made.scenarios.compare().round(0), "Channel budgets of the coming weeks, beside today's")
+        say(made.scenarios.summary())
     if made.frontier is not None:
         front = made.frontier.points
         named = front[front["point"].isin(list(made.frontier.named.values()))].drop(columns="plan_id").round(3)
-        _table(named, f"Of {len(front)} plans that none beats in every objective; all: liftwise export frontier")
+        show(named, f"Of {len(front)} plans that none beats in every objective; all: liftwise export frontier")
     if calendar is not None:
-        _say(f"{len(chosen.assignments)} lines → {calendar}")
-    _left_out(made.flow)
+        say(f"{len(chosen.assignments)} lines → {calendar}")
+    left_out(made.flow)
 
 
 def _rules(coverage: int, shares: list[str], risk: float | None, include: list[str], exclude: list[str]) -> list[Any]:
@@ -303,6 +301,10 @@ def _rules(coverage: int, shares: list[str], risk: float | None, include: list[s
     return found + ([Exclude(exclude)] if exclude else [])
 
 
+app.command()(decide.reach)
+app.add_typer(decide.policy, name="policy")
+
+
 @app.command("what-if")
 def what_if(
     changes: Annotated[list[str], typer.Argument(help="CHANNEL=FACTOR, as often as wanted; 2 is double, 0 is nothing.")],
@@ -322,15 +324,15 @@ def what_if(
             factors[channel.strip()] = float(factor)
         except ValueError:
             raise typer.BadParameter(f"{word!r} is not CHANNEL=FACTOR, such as search=0.8") from None
-    with _opened(workspace, "read") as ws:
+    with opened(workspace, "read") as ws:
         found, last = run(ws, factors)
     if as_json:
-        _print_json({"model": last.model, "until": last.until, "periods": found.periods, "summary": found.summary(),
-                     "changes": _records(found.to_frame())})  # fmt: skip
+        print_json({"model": last.model, "until": last.until, "periods": found.periods, "summary": found.summary(),
+                     "changes": records(found.to_frame())})  # fmt: skip
         return
     told = found.moved.assign(beyond=found.moved["beyond"].map("{:.0%}".format)).drop(columns="extrapolated")
-    _table(told.round({"spend": 0, "change": 0, "low": 0, "high": 0}), f"What if ({last.model}, to {last.until.date()})")
-    _say(found.summary())
+    show(told.round({"spend": 0, "change": 0, "low": 0, "high": 0}), f"What if ({last.model}, to {last.until.date()})")
+    say(found.summary())
 
 
 @app.command("design-test")
@@ -365,7 +367,7 @@ def design_test(
         ) from None
     named = {name: [word.strip() for word in words.split(";") if word.strip()]
              for name, words in (("include", include), ("exclude", exclude), ("control", control))}  # fmt: skip
-    with _opened(workspace, "write" if freeze else "read") as ws:
+    with opened(workspace, "write" if freeze else "read") as ws:
         made = run(
             ws,
             lift,
@@ -378,14 +380,14 @@ def design_test(
             **named,
         )
     if as_json:
-        _print_json({"verdict": made.plan.verdict, "test_id": made.test_id, "plan": json.loads(made.plan.to_json()),
-                     "designs": _records(made.designs.to_frame())})  # fmt: skip
+        print_json({"verdict": made.plan.verdict, "test_id": made.test_id, "plan": json.loads(made.plan.to_json()),
+                     "designs": records(made.designs.to_frame())})  # fmt: skip
         return
     shown = made.designs.to_frame().head(8)[["rank", "markets", "duration", "mde", "power", "cost", "imbalance", "holdout"]]
-    _table(shown.round(3), "Designs, best first")
-    _say(made.plan.summary())
+    show(shown.round(3), "Designs, best first")
+    say(made.plan.summary())
     if made.test_id:
-        _say(f"Frozen as {made.test_id}, SHA-256 {made.plan.sha256}. Afterwards: liftwise read-test {made.test_id}")
+        say(f"Frozen as {made.test_id}, SHA-256 {made.plan.sha256}. Afterwards: liftwise read-test {made.test_id}")
 
 
 @app.command("read-test")
@@ -400,10 +402,10 @@ def read_test(
     """
     from liftwise.flows.experiment import read_test as run
 
-    with _opened(workspace, "read") as ws:
+    with opened(workspace, "read") as ws:
         lift, deviations, row = run(ws, test)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "test_id": test,
                 "sha256": row["sha256"],
@@ -413,9 +415,9 @@ def read_test(
             }
         )
         return
-    _say(lift.summary())
+    say(lift.summary())
     for deviation in deviations or ["Run as planned."]:
-        _say(deviation)
+        say(deviation)
 
 
 @app.command()
@@ -430,9 +432,9 @@ def report(
     """
     from liftwise.outputs.reports import write_html, write_xlsx
 
-    with _opened(workspace, "read") as ws:
+    with opened(workspace, "read") as ws:
         path = write_xlsx(ws, file) if xlsx else write_html(ws, file)
-    _say(f"Report: {path}")
+    say(f"Report: {path}")
 
 
 @app.command()
@@ -441,18 +443,18 @@ def check(workspace: Where = HERE, as_json: AsJson = False) -> None:
 
     Example: `liftwise check --workspace my-brand`
     """
-    with _opened(workspace, "read") as ws:
+    with opened(workspace, "read") as ws:
         loads, health = ws.warehouse.table("loads"), ws.warehouse.table("health")
         reasons = ws.warehouse.table("quarantine", ["table", "column", "reason", "source", "line"])
     counted = reasons.groupby(["table", "column", "reason"], dropna=False).agg(
         rows=("line", "size"), first_source=("source", "first"), first_line=("line", "first")
     ).reset_index()  # fmt: skip
     if as_json:
-        _print_json({"loads": _records(loads), "quarantine": _records(counted), "health": _records(health)})
+        print_json({"loads": records(loads), "quarantine": records(counted), "health": records(health)})
     else:
-        _table(loads[["table", "source", "rows_in", "kept", "quarantined"]], "Files")
-        _table(counted, "Quarantine")
-        _table(health[["severity", "table", "subject", "detail", "spoils"]], "Health")
+        show(loads[["table", "source", "rows_in", "kept", "quarantined"]], "Files")
+        show(counted, "Quarantine")
+        show(health[["severity", "table", "subject", "detail", "spoils"]], "Health")
     if (health["severity"] == "error").any():
         raise typer.Exit(1)
 
@@ -476,12 +478,12 @@ def prove(
         numbers = [int(word) for word in seeds.split(",")]
     except ValueError:
         raise typer.BadParameter("--seeds takes whole numbers joined by commas") from None
-    with _progress() as heard:
+    with progress() as heard:
         board = run(numbers, scale=scale, panels=panels, progress=heard)
     if as_json:
-        _print_json(_records(board))
+        print_json(records(board))
         return
-    _table(board.round(3), f"Scoreboard: median over seeds {seeds}")
+    show(board.round(3), f"Scoreboard: median over seeds {seeds}")
 
 
 @app.command()
@@ -496,88 +498,9 @@ def export(
     """
     from liftwise.outputs.reports import write_table
 
-    with _opened(workspace, "read") as ws:
+    with opened(workspace, "read") as ws:
         path, rows = write_table(ws, table, file or Path(f"{table}.csv"))
-    _say(f"{rows:,} rows → {path}")
-
-
-# -- how it talks ----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _opened(folder: Path, mode: Literal["read", "write"] = "write") -> Iterator[Workspace]:
-    from liftwise.store.workspace import Workspace
-
-    with Workspace.open(folder, mode) as ws, _progress() as heard:
-        ws.progress = heard
-        yield ws
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """Progress on stderr: a live bar a step on a terminal, a line a finished step elsewhere."""
-    import time
-
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        began: dict[str, float] = {}
-
-        def line(step: str, done: float, note: str = "") -> None:
-            start = began.setdefault(step, time.perf_counter())
-            if done >= 1.0:
-                del began[step]
-                print(f"{step:<16} {time.perf_counter() - start:6.1f} s  {note}".rstrip(), file=sys.stderr, flush=True)
-
-        yield line
-        return
-    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description:<14}"), BarColumn(20), TimeElapsedColumn(),
-               TextColumn("[dim]{task.fields[note]}"))  # fmt: skip
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, Any] = {}
-
-        def bar(step: str, done: float, note: str = "") -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=1.0, note=note)
-            bars.update(tasks[step], completed=done, note=note)
-            if done >= 1.0:
-                del tasks[step]
-
-        yield bar
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    Console(soft_wrap=True, highlight=False, markup=False).print(text)
-
-
-def _table(frame: pd.DataFrame, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if frame.empty:
-        return
-    shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in frame.columns:
-        numeric = frame[column].dtype.kind in "if"
-        shown.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
-    for row in frame.itertuples(index=False):
-        shown.add_row(*(_cell(value) for value in row))
-    Console(highlight=False).print(shown, "")
-
-
-def _cell(value: Any) -> str:
-    import pandas as pd
-    from rich.markup import escape
-
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:,.10g}"
-    if isinstance(value, pd.Timestamp):
-        return str(value.date())
-    return "" if value is None or value is pd.NA else f"{value:,}" if isinstance(value, int) else escape(str(value))
+    say(f"{rows:,} rows → {path}")
 
 
 def _attribution_tables(ws: Workspace) -> tuple[dict[str, pd.DataFrame], list[str]]:
@@ -591,16 +514,3 @@ def _attribution_tables(ws: Workspace) -> tuple[dict[str, pd.DataFrame], list[st
 def _mix_tables(ws: Workspace) -> dict[str, pd.DataFrame]:
     """What a reader of the mix wants beside its metrics."""
     return {name: ws.warehouse.table(name) for name in ("mix_roi", "mix_changes")}
-
-
-def _left_out(flow: Flow) -> None:
-    for step, why in flow.left_out.items():
-        _say(f"Left out: {step} ({why}).")
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str, allow_nan=False))
