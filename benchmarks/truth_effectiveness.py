@@ -4,6 +4,8 @@
     python truth_effectiveness.py --seeds 2 --first 100 --members all        # every member on the same panels
     python truth_effectiveness.py --selection --seeds 3 --first 200          # good matches tried more often: bias over all matches
     python truth_effectiveness.py --youtube                                  # youtube_trending_2017, log views, later days
+    python truth_effectiveness.py --youtube --inner 3                        # the same within its training days, for choosing
+    python truth_effectiveness.py --youtube --sentences vectors.npz          # with sentence vectors, made by peers/sentences.py
 
 Columns: r2 of outcomes since week 88 per follower (log), its share of the true f's r2, the same for creators seen and never seen, correlation
 with the true f, coverage of 90 % intervals overall, cold and by tercile of the true noise, their mean width, seconds of processor of the fit.
@@ -30,6 +32,7 @@ from liftwise.models.effectiveness.family import EffectivenessModel
 from liftwise.sources.simulator.creator_worlds import CLOSES, PERIOD, START, TEST, WEEKS, CreatorWorld
 
 REFERENCE = Path(os.environ.get("LIFTWISE_REFERENCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+INNER = (15, 19, 22, 25, 29)  # training days at which inner parts begin; the last is where they end
 SMALLER = {"rows": 30_000, "creators": 1_500, "contents": 20, "events": 12}
 
 
@@ -82,33 +85,49 @@ def everywhere(
             "effective": model.selection_.effective / len(model.selection_.weight)}  # fmt: skip
 
 
-def videos(folder: Path) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, pd.DataFrame]:
-    """youtube_trending_2017 as our tables: channels are creators, every video is a content with its text as its embedding."""
-    from sklearn.decomposition import TruncatedSVD
+def videos(
+    folder: Path, inner: int | None = None, sentences: Path | None = None
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, pd.DataFrame]:
+    """youtube_trending_2017 as our tables: channels are creators, every video is a content with its text as its embedding.
+
+    `inner` leaves the test days out altogether and foretells that part (0–3) of the later training days from what came before it.
+    `sentences` is a file of sentence vectors (see `peers/sentences.py`); 32 principal components of them join the text.
+    """
+    from sklearn.decomposition import PCA, TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     listed = pd.read_parquet(folder / "youtube_trending_us_gb.parquet").sort_values(["trending_date", "region"], kind="stable")
     first = listed[listed["views"] > 0].drop_duplicates("video_id").reset_index(drop=True)
     day = pd.to_datetime(first["trending_date"])
-    train = (day < np.sort(day.unique())[int(0.75 * (day.nunique() - 1))]).to_numpy()
+    cut = np.sort(day.unique())[int(0.75 * (day.nunique() - 1))]
+    if inner is not None:
+        cut, end = (day.min() + pd.Timedelta(days=INNER[inner + k]) for k in (0, 1))
+        first, day = first[day < end].reset_index(drop=True), day[day < end].reset_index(drop=True)
+    train = (day < cut).to_numpy()
     text = first["title"].fillna("") + " " + first["tags"].fillna("").str.replace("|", " ")
     words = TfidfVectorizer(min_df=3, sublinear_tf=True, ngram_range=(1, 2)).fit(text[train])
     topics = TruncatedSVD(32, random_state=0).fit(words.transform(text[train])).transform(words.transform(text))
     numbers = np.column_stack([np.array([_text(*row) for row in zip(first["title"].fillna(""), first["tags"].fillna(""), strict=True)]),
                                first["category_id"].to_numpy(dtype=float)[:, None] == np.unique(first["category_id"].dropna()), topics])  # fmt: skip
+    if sentences is not None:
+        with np.load(sentences) as held:
+            vectors = held["vectors"][pd.Index(held["video_id"]).get_indexer_for(first["video_id"])]
+        numbers = np.column_stack([numbers, PCA(32, random_state=0).fit(vectors[train]).transform(vectors)])
     channels = first.drop_duplicates("channel_title")
     start = day.min()
+    # a day's list is an edition of its region's; the first holds what had been trending for long
+    lists = pd.DataFrame({"event_id": first["region"] + day.dt.strftime(" %Y-%m-%d"), "name": first["region"], "location": first["region"], "date": day,
+                          "kind": np.where(day == start, "first list", "list")})  # fmt: skip
     tables = {
         "influencers": pd.DataFrame({"influencer_id": channels["channel_title"], "platform": "youtube", "handle": channels["channel_title"],
                                      "genre": channels["category_id"].astype("str"), "location": channels["region"], "followers": 1_000}),
         "rates": pd.DataFrame({"influencer_id": first["channel_title"], "content_type": first["video_id"], "price": 0.0}),
-        "events": pd.DataFrame({"event_id": ["US", "GB"], "name": ["US", "GB"], "date": start, "location": ["US", "GB"], "genre": "any", "scale": 1.0,
-                                "kind": "list", "opens_days": 0, "closes_days": 60}),
+        "events": lists.drop_duplicates("event_id").assign(genre="any", scale=1.0, opens_days=0, closes_days=0),
         "embeddings": pd.DataFrame({"entity": "content_type", "entity_id": first["video_id"], "as_of": start, "vector": list(numbers)}),
     }  # fmt: skip
     rows = pd.DataFrame({
-        "assignment_id": first["video_id"], "influencer_id": first["channel_title"], "content_type": first["video_id"], "event_id": first["region"],
-        "days_from_event": (day - start).dt.days.astype(float), "price": 0.0, "posted_at": day, "observed_at": day, "impressions": first["views"].astype(float),
+        "assignment_id": first["video_id"], "influencer_id": first["channel_title"], "content_type": first["video_id"], "event_id": lists["event_id"],
+        "days_from_event": 0.0, "price": 0.0, "posted_at": day, "observed_at": day, "impressions": first["views"].astype(float),
     })  # fmt: skip
     return tables, rows[train], rows[~train]
 
@@ -122,9 +141,9 @@ def _text(title: str, tags: str) -> list[float]:
             tags.count("|"), len(tags)]  # fmt: skip
 
 
-def youtube(seeds: int) -> None:
+def youtube(seeds: int, sentences: Path | None, inner: int | None) -> None:
     """R² and rank correlation of log views on later days, predictions averaged over seeds, as the data set's page does."""
-    tables, train, test = videos(REFERENCE / "youtube_trending_2017")
+    tables, train, test = videos(REFERENCE / "youtube_trending_2017", inner, sentences)
     y, known = np.log(test["impressions"].to_numpy()), test["influencer_id"].isin(train["influencer_id"]).to_numpy()
     print(
         f"{len(train)} videos to learn from, {len(test)} to foretell, {1 - known.mean():.0%} of channels never seen", flush=True
@@ -152,11 +171,13 @@ def main() -> None:
     told.add_argument("--members", default="blend", help="names joined by ';', or all")
     told.add_argument("--selection", action="store_true")
     told.add_argument("--youtube", action="store_true")
+    told.add_argument("--sentences", type=Path, help="sentence vectors of the videos (peers/sentences.py)")
+    told.add_argument("--inner", type=int, choices=range(len(INNER) - 1), help="choose: foretell that part of the training days")
     told.add_argument("--rows", help="a file for every row, as JSON lines")
     options = told.parse_args()
     warnings.filterwarnings("ignore")
     if options.youtube:
-        youtube(options.seeds)
+        youtube(options.seeds, options.sentences, options.inner)
         return
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for seed in range(options.first, options.first + options.seeds):

@@ -34,9 +34,10 @@ from liftwise.models.effectiveness.blend import _simplex
 from liftwise.models.effectiveness.calibrate import Straight, conformal
 from liftwise.models.effectiveness.design import Design
 from liftwise.models.effectiveness.grid import arrays, best, floors, tuples
-from liftwise.models.effectiveness.history import History
+from liftwise.models.effectiveness.history import History, shrinkage
 from liftwise.models.effectiveness.level import level
 from liftwise.models.effectiveness.own_effects import own_effects
+from liftwise.models.effectiveness.tuples import PRIOR
 from liftwise.sources.simulator.creator_worlds import CLOSES, PERIOD, START, TEST, CreatorWorld
 
 AFTER = (START + pd.Timedelta(weeks=TEST)).date()
@@ -221,10 +222,11 @@ def test_nothing_later_than_the_decision_counts(model: Effectiveness, later: pd.
     cut = task.design.decided[half]
     asked = replace(Design.of(later, model.facts_), decided=np.full(len(later), cut))
     changed = replace(task, target=np.where(task.observed >= cut, task.target + 5.0, task.target))
-    before, after = (History(task.design, one.target, task.observed).features(task.facts, asked) for one in (task, changed))
+    line = History.of(task, np.arange(len(task.target))).line
+    before, after = (History(task.design, one.target, task.observed, line).features(task.facts, asked) for one in (task, changed))
     np.testing.assert_allclose(before, after, atol=1e-9)
     later_still = replace(asked, decided=np.full(len(later), task.observed.max() + np.timedelta64(1, "D")))
-    assert np.abs(History(task.design, changed.target, task.observed).features(task.facts, later_still) - before).max() > 1
+    assert np.abs(History(task.design, changed.target, task.observed, line).features(task.facts, later_still) - before).max() > 1
 
 
 def test_later_weeks_of_a_trend_are_not_looked_at(model: Effectiveness, later: pd.DataFrame) -> None:
@@ -241,6 +243,49 @@ def test_later_weeks_of_a_trend_are_not_looked_at(model: Effectiveness, later: p
         assert np.nanmean(model.facts_.market(e, decided)[:, 0]) > np.nanmean(before[:, 0]) + 5
     finally:
         model.facts_._popular["popularity"] = popular
+
+
+# -- history
+
+
+@given(st.integers(0, 200), st.sampled_from([0.3, 1.0, 4.0]))
+def test_means_are_shrunk_as_far_as_posts_of_a_creator_differ(seed: int, ratio: float) -> None:
+    rng = spawn(seed, "shrinkage")
+    who = rng.integers(0, 600, 6_000)
+    rest = rng.normal(size=600)[who] + np.sqrt(ratio) * rng.normal(size=6_000)
+    assert shrinkage(who, rest) == pytest.approx(ratio, rel=0.3)
+    assert shrinkage(rng.permutation(who), rest) > 10
+    assert shrinkage(np.arange(6_000), rest) == PRIOR  # nobody posted twice
+
+
+def test_no_row_is_learned_from_its_own_outcome(model: Effectiveness) -> None:
+    task, _, _ = model._held
+    whole = History.of(task, np.arange(len(task.target)))
+    row = len(task.target) // 2
+    rest = whole.rest.copy()
+    rest[row] += 50.0
+    before, after = (one.around(task.facts, 3) for one in (whole, replace(whole, rest=rest)))
+    np.testing.assert_allclose(after[row], before[row], atol=1e-9)
+    same = np.flatnonzero(task.design.i == task.design.i[row])
+    assert (np.abs(after[same, 0] - before[same, 0]) > 0.1).any()
+    plain = task.target.copy()
+    plain[row] += 50.0
+    moved = History.of(replace(task, target=plain), np.arange(len(plain))).line
+    assert moved.without[row] == pytest.approx(whole.line.without[row], abs=1e-6)
+
+
+def test_a_content_with_few_posts_has_nothing_of_its_own(
+    world: CreatorWorld, tables: dict[str, pd.DataFrame], quick: None
+) -> None:
+    few = np.arange(0, 1_500, 100)
+    past = tables["assignments"].copy()
+    past["content_type"] = past["content_type"].astype(object)
+    past.loc[past.index[few], "content_type"] = [f"rare-{k}" for k in range(len(few))]
+    found = fitted(FactoredNet(metric="engagements", networks=1, size=(2, 8, 1.0)), world, {**tables, "assignments": past})
+    asked = past.iloc[np.repeat(few[:1], len(few))].assign(content_type=[f"rare-{k}" for k in range(len(few))], price=1.0)
+    design = Design.of(asked.assign(decided_on=asked["posted_at"]), found.facts_)
+    content = found.learned_.terms(found.facts_, design).amounts[:, factored.NAMES.index("content")]
+    assert np.ptp(content) < 1e-6 < np.ptp(found.dependence("content_type")["log_f"])
 
 
 # -- calibration

@@ -1,6 +1,6 @@
-"""Boosted effectiveness: three stages of trees, each of which sees one database and explains what the ones before leave.
+"""Boosted effectiveness: trees of the record, trees of the record beside history, and trees of the market on what those leave.
 
-`ids` says how trees come to know who a creator is: "history" (default) through past-only means of what a plain line did not expect,
+`ids` says how trees come to know who a creator is: "history" (default) through shrunken means of what a plain line did not expect,
 "native" through the ids of creators and events as categories as well, "none" through the record alone.
 """
 

@@ -32,6 +32,7 @@ CROSS = 4  # factors of content × event
 DROP = 0.1  # share of rows that do not see an id
 FREEDOM = 5.0
 TAU = (0.35, 0.3)  # prior sd of a creator's own level and own factors
+COMMON = 20  # posts that a content needs for anything of its own: of rarer ones it would be their posts learned by heart
 COMMON_TAU = 0.3  # prior sd of what is a content's or a series' own: with one post each, their records must tell
 RATE, IDS_RATE = 3e-3, 1e-2
 EPOCHS, BATCH, FEWEST_STEPS = 12, (64, 1024), 400
@@ -104,8 +105,11 @@ class Scales:
 class Factors(nn.Module):
     """The arrays and the curves."""
 
-    def __init__(self, scales: Scales, creators: int, contents: int, series: int, rank: int, width: int) -> None:
+    def __init__(
+        self, scales: Scales, creators: int, contents: int, series: int, rank: int, width: int, common: np.ndarray
+    ) -> None:
         super().__init__()
+        self.register_buffer("common", single(common[:, None]))
         self.rank, out = rank, 1 + 2 * rank
         x, v, e = scales.creator.width, scales.content.width, scales.event.width
         self.trunk = nn.Sequential(nn.Linear(x, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -128,7 +132,7 @@ class Factors(nn.Module):
 
     def of_contents(self, c: Tensor, v: Tensor, keep: Tensor | float = 1.0) -> Tensor:
         """(n, 1 + rank + CROSS)."""
-        own = self.content(c) * keep
+        own = self.content(c) * self.common[c] * keep
         return own if self.of_content is None else own + self.of_content(v)
 
     def of_events(self, s: Tensor, e: Tensor, keep: Tensor | float = 1.0) -> Tensor:
@@ -137,7 +141,7 @@ class Factors(nn.Module):
 
     def log_sd(self, x: Tensor, c: Tensor) -> Tensor:
         """(n,) log of the size of the noise."""
-        return (self.level + self.noise(x)[:, 0] + self.content_noise(c)[:, 0]).clamp(-6, 3)
+        return (self.level + self.noise(x)[:, 0] + (self.content_noise(c) * self.common[c])[:, 0]).clamp(-6, 3)
 
     def forward(
         self, rows: dict[str, Tensor], entities: dict[str, Tensor], keep: Tensor | None = None
@@ -287,7 +291,9 @@ class FactoredMember:
         spread = float(np.std(y)) or 1.0
         seed = int(spawn(task.seed, f"effectiveness.net.{k}").integers(2**31))
         with steady(seed, task.threads):
-            net = Factors(scales, len(task.facts.influencer_ids), len(task.facts.contents), len(task.facts.series), rank, width)
+            sizes = [len(ids) for ids in (task.facts.influencer_ids, task.facts.contents, task.facts.series)]
+            common = np.bincount(d.c % (sizes[1] + 1), minlength=sizes[1] + 1) >= COMMON
+            net = Factors(scales, *sizes, rank, width, common)
             read, entities = scales.rows(d, task.facts), scales.entities(task.facts)
             train(net, read, entities, single((y - level) / spread), single(weight), decay, seed)
             _forget(net, d)

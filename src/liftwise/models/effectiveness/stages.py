@@ -1,4 +1,8 @@
-"""Trees in three stages, each of which sees one database and explains what the ones before leave."""
+"""Trees in three stages: of the record, of the record beside history, and of the market on what those leave.
+
+The first alone is what 𝒟_I says, the second less the first what knowing the history adds. The second learns the outcome itself, not what
+the first leaves: trees know by heart much of what they were grown on, so little of a creator would be left to history, and what
+history says depends on the record."""
 
 from __future__ import annotations
 
@@ -16,8 +20,10 @@ from liftwise.models.effectiveness.member import DATABASES, Task, Terms
 from liftwise.models.effectiveness.trees import Table, Trees, grow, library
 
 # rounds and leaves of each stage: with many rows, with few
-SIZES = {"influencer": ((400, 31), (250, 15)), "history": ((150, 15), (80, 6)), "market": ((80, 6), (60, 4))}
+SIZES = {"influencer": ((400, 31), (250, 15)), "history": ((400, 31), (250, 15)), "market": ((80, 6), (60, 4))}
+LINE = "plain line"  # what a ridge regression expects: trees alone need many splits for a slope
 MANY = 20_000
+TIMES = (1, 3)  # how often trees that foretell are grown and averaged: with many rows, with few
 COMMON = 20  # posts that a content needs to be a word of its own: trees would learn rarer ones by heart
 Extra = Callable[[Facts, Design], tuple[tuple[str, ...], Floats]]
 
@@ -50,42 +56,53 @@ class Stages:
 
     def tables(self, facts: Facts, d: Design) -> dict[str, Table]:
         """What each stage sees."""
-        return stage_tables(facts, d, self.history, self.ids, self.common, self.extra)
+        return stage_tables(
+            facts, d, self.history.line(facts, d), self.history.features(facts, d), self.ids, self.common, self.extra
+        )
 
     def terms(self, facts: Facts, design: Design) -> Terms:
         """See `member.Learned`: one term a database."""
         tables = self.tables(facts, design)
-        amounts = np.column_stack([self.trees[name].predict(tables[name]) for name in DATABASES])
+        record, both, market = (self.trees[name].predict(tables[name]) for name in DATABASES)
+        amounts = np.column_stack([record, both - record, market])
         return Terms(("record", "history", "market"), DATABASES, amounts, self.base, np.zeros(len(design)), np.zeros(len(design)))
 
     def detail(self, facts: Facts, design: Design) -> Terms:
-        """One term a feature, exact."""
-        names, of, amounts, base = [], [], [], self.base
-        for name, table in self.tables(facts, design).items():
-            found = self.trees[name].contributions(table)
-            names, of, base = [*names, *table.names], [*of, *[name] * len(table.names)], base + float(found[0, -1])
-            amounts.append(found[:, :-1])
-        return Terms(tuple(names), tuple(of), np.column_stack(amounts), base, np.zeros(len(design)), np.zeros(len(design)))
+        """One term a feature, exact; what knowing the history changes of the record's terms is one of history."""
+        tables = self.tables(facts, design)
+        record, both, market = (self.trees[name].contributions(tables[name]) for name in DATABASES)
+        first, past = tables["influencer"].names, tables["history"].names
+        own = np.array([name not in HISTORY for name in past])
+        changed = both[:, :-1][:, own].sum(axis=1) - record[:, :-1].sum(axis=1)
+        amounts = np.column_stack([record[:, :-1], changed, both[:, :-1][:, ~own], market[:, :-1]])
+        later = [name for name in past if name in HISTORY]
+        names = (*first, "record, history known", *later, *tables["market"].names)
+        of = ("influencer",) * len(first) + ("history",) * (1 + len(later)) + ("market",) * len(tables["market"].names)
+        base = self.base + float(both[0, -1] + market[0, -1]) if len(design) else self.base
+        return Terms(names, of, amounts, base, np.zeros(len(design)), np.zeros(len(design)))
 
     def gain(self, facts: Facts, design: Design) -> list[tuple[str, str, float]]:
-        """(database, feature, gain)."""
+        """(database, feature, gain) in the trees that foretell."""
         return [
-            (name, feature, float(gain)) for name, table in self.tables(facts, design).items()
+            ("history" if feature in HISTORY else "market" if name == "market" else "influencer", feature, float(gain))
+            for name, table in self.tables(facts, design).items() if name != "influencer"
             for feature, gain in zip(table.names, self.trees[name].gain(table), strict=True)
         ]  # fmt: skip
 
 
 def stage_tables(
-    facts: Facts, d: Design, history: History, ids: str, common: np.ndarray, extra: Extra | None
+    facts: Facts, d: Design, line: Floats, past: Floats, ids: str, common: np.ndarray, extra: Extra | None
 ) -> dict[str, Table]:
-    """What each of the three stages sees of rows."""
+    """What each of the three stages sees of rows of which a plain line expects `line`, with that `past`."""
     first = record(facts, d, common, ids)
+    first = Table((LINE, *first.names), np.column_stack([line, first.numbers]), (False, *first.words))
     if extra is not None:
         names, numbers = extra(facts, d)
         first = Table((*names, *first.names), np.column_stack([numbers, first.numbers]), (False,) * len(names) + first.words)
-    past = history.features(facts, d) if ids != "none" else np.zeros((len(d), 1))
-    return {"influencer": first, "history": Table.of([(HISTORY if ids != "none" else ("nothing",), past)], {}),
-            "market": Table.of([(MARKET, d.market)], {})}  # fmt: skip
+    both = first
+    if ids != "none":
+        both = Table((*HISTORY, *first.names), np.column_stack([past, first.numbers]), (False,) * len(HISTORY) + first.words)
+    return {"influencer": first, "history": both, "market": Table.of([(MARKET, d.market)], {})}
 
 
 @dataclass
@@ -116,22 +133,29 @@ class BoostedMember:
         base = float(np.average(task.target[rows], weights=weight))
         size = len(task.facts.contents) + 1
         common = np.bincount(d.c % size, minlength=size) >= COMMON
-        left, tables = task.target[rows] - base, stage_tables(task.facts, d, history, self.ids, common, self.extra)
+        past = history.around(task.facts, task.seed) if len(rows) < MANY else history.features(task.facts, d)
+        left, tables = (
+            task.target[rows] - base,
+            stage_tables(task.facts, d, history.line.without, past, self.ids, common, self.extra),
+        )
         ahead, unseen = np.empty(0), {}
         if later is not None:
-            ahead, unseen = (
-                task.target[later] - base,
-                stage_tables(task.facts, task.design.take(later), history, self.ids, common, self.extra),
-            )
+            asked = task.design.take(later)
+            unseen = Stages({}, base, history, self.ids, common, self.extra).tables(task.facts, asked)
+            ahead = task.target[later] - base
         trees, used = {}, {}
         for name in DATABASES:
-            most, leaves = SIZES[name][len(rows) < MANY]
-            trees[name], used[name] = grow(
-                self.library, tables[name], left, weight, rounds=self.rounds.get(name, most), leaves=leaves, seed=task.seed, threads=task.threads,
-                later=None if later is None else (unseen[name], ahead),
-            )  # fmt: skip
-            used[name] = max(used[name], 10)
-            left = left - trees[name].predict(tables[name])
-            if later is not None:
-                ahead = ahead - trees[name].predict(unseen[name])
+            if name == "history" and self.ids == "none":
+                trees[name], used[name] = trees["influencer"], used["influencer"]
+            else:
+                most, leaves = SIZES[name][len(rows) < MANY]
+                trees[name], used[name] = grow(
+                    self.library, tables[name], left, weight, rounds=self.rounds.get(name, most), leaves=leaves, seed=task.seed,
+                    threads=task.threads, times=TIMES[len(rows) < MANY] if name == "history" else 1, later=None if later is None else (unseen[name], ahead),
+                )  # fmt: skip
+                used[name] = max(used[name], 10)
+            if name == "history":  # the market explains what both leave
+                left = left - trees[name].predict(tables[name])
+                if later is not None:
+                    ahead = ahead - trees[name].predict(unseen[name])
         return Stages(trees, base, history, self.ids, common, self.extra), used

@@ -44,35 +44,40 @@ class Table:
 
 @dataclass(frozen=True)
 class Trees:
-    """A boosted model and its library."""
+    """Boosted models of one library, averaged."""
 
     library: str
-    model: Any
+    models: tuple[Any, ...]
 
     def predict(self, table: Table) -> Floats:
         """(n,)."""
-        if self.library == "xgboost":
-            return np.asarray(self.model.predict(_matrix(table)), dtype=float)
-        if self.library == "catboost":
-            return np.asarray(self.model.predict(_pool(table)), dtype=float)
-        return np.asarray(self.model.predict(table.numbers, num_threads=1), dtype=float)
+        asked = self._read(table)
+        more = {"num_threads": 1} if self.library == "lightgbm" else {}
+        return np.mean([np.asarray(model.predict(asked, **more), dtype=float) for model in self.models], axis=0)
 
     def contributions(self, table: Table) -> Floats:
         """(n, columns + 1): what each column adds (Lundberg and Lee 2017), exact; the last is the level. They sum to `predict`."""
+        asked = self._read(table)
         if self.library == "xgboost":
-            return np.asarray(self.model.predict(_matrix(table), pred_contribs=True), dtype=float)
-        if self.library == "catboost":
-            return np.asarray(self.model.get_feature_importance(_pool(table), type="ShapValues"), dtype=float)
-        return np.asarray(self.model.predict(table.numbers, pred_contrib=True, num_threads=1), dtype=float)
+            each = [model.predict(asked, pred_contribs=True) for model in self.models]
+        elif self.library == "catboost":
+            each = [model.get_feature_importance(asked, type="ShapValues") for model in self.models]
+        else:
+            each = [model.predict(asked, pred_contrib=True, num_threads=1) for model in self.models]
+        return np.mean([np.asarray(one, dtype=float) for one in each], axis=0)
 
     def gain(self, table: Table) -> Floats:
         """(columns,) what splits on each column gained."""
         if self.library == "xgboost":
-            found = self.model.get_score(importance_type="total_gain")
-            return np.array([found.get(f"f{k}", 0.0) for k in range(len(table.names))])
+            found = [model.get_score(importance_type="total_gain") for model in self.models]
+            return np.mean([[one.get(f"f{k}", 0.0) for k in range(len(table.names))] for one in found], axis=0)
         if self.library == "catboost":
-            return np.asarray(self.model.get_feature_importance(), dtype=float)
-        return np.asarray(self.model.feature_importance("gain"), dtype=float)
+            return np.mean([np.asarray(model.get_feature_importance(), dtype=float) for model in self.models], axis=0)
+        return np.mean([np.asarray(model.feature_importance("gain"), dtype=float) for model in self.models], axis=0)
+
+    def _read(self, table: Table) -> Any:
+        """As the library reads it."""
+        return {"xgboost": _matrix, "catboost": _pool}[self.library](table) if self.library != "lightgbm" else table.numbers
 
 
 def library(name: str) -> Any:
@@ -93,21 +98,33 @@ def library(name: str) -> Any:
 
 def grow(
     name: str, table: Table, target: Floats, weight: Floats, *, rounds: int, leaves: int, rate: float = 0.06, seed: int = 7,
-    threads: int = 1, later: tuple[Table, Floats] | None = None, objective: str = "huber",
+    threads: int = 1, later: tuple[Table, Floats] | None = None, objective: str = "huber", times: int = 1,
 ) -> tuple[Trees, int]:  # fmt: skip
-    """Boost; with `later` rows, stop when they gain no more. Returns the trees and their number of rounds."""
+    """Boost `times` times with draws of their own; with `later` rows, stop when they gain no more. Returns the trees and their number of
+    rounds."""
+    grown = [
+        _grown(name, table, target, weight, rounds, leaves, rate, seed + 1_000 * k, threads, later, objective)
+        for k in range(times)
+    ]
+    return Trees(name, tuple(model for model, _ in grown)), round(float(np.mean([used for _, used in grown])))
+
+
+def _grown(
+    name: str, table: Table, target: Floats, weight: Floats, rounds: int, leaves: int, rate: float, seed: int, threads: int,
+    later: tuple[Table, Floats] | None, objective: str,
+) -> tuple[Any, int]:  # fmt: skip
     module = library(name)
     if name == "xgboost":
         told = {"max_leaves": leaves, "max_depth": 0, "grow_policy": "lossguide", "eta": rate, "subsample": 0.8, "colsample_bytree": 0.7, "lambda": 5.0,
                 "min_child_weight": _least(len(target)), "objective": "reg:pseudohubererror", "huber_slope": 1.5, "base_score": 0.0, "seed": seed,
                 "nthread": threads, "tree_method": "hist", "verbosity": 0}  # fmt: skip
-        return Trees(name, module.train(told, _matrix(table, target, weight), num_boost_round=rounds)), rounds
+        return module.train(told, _matrix(table, target, weight), num_boost_round=rounds), rounds
     if name == "catboost":
         model = module.CatBoostRegressor(
             iterations=rounds, learning_rate=rate, depth=6, l2_leaf_reg=5.0, loss_function="RMSE", has_time=True, random_seed=seed,
             thread_count=threads, verbose=False, allow_writing_files=False,
         )  # fmt: skip
-        return Trees(name, model.fit(_pool(table, target, weight))), rounds
+        return model.fit(_pool(table, target, weight)), rounds
     told = {"objective": objective, "alpha": 1.5, "num_leaves": leaves, "learning_rate": rate, "min_data_in_leaf": _least(len(target)), "feature_fraction": 0.7,
             "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 5.0, "cat_smooth": 20.0, "cat_l2": 20.0, "seed": seed, "num_threads": threads,
             "deterministic": True, "force_row_wise": True, "verbosity": -1}  # fmt: skip
@@ -117,7 +134,7 @@ def grow(
         held = module.Dataset(later[0].numbers, later[1], reference=data, categorical_feature=table.word_columns)
         checks = {"valid_sets": [held], "callbacks": [module.early_stopping(STOP, verbose=False)]}
     model = module.train(told, data, num_boost_round=rounds, **checks)
-    return Trees(name, model), model.best_iteration if later is not None else rounds
+    return model, model.best_iteration if later is not None else rounds
 
 
 def _least(n: int) -> int:

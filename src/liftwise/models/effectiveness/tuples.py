@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 KEYS = ["influencer_id", "content_type", "event_id", "days_from_event"]
-PRIOR = 5.0  # observations that a history mean is shrunk by
+PRIOR = 5.0  # observations that a history mean is shrunk by, where outcomes do not say
 
 
 def feasible_tuples(influencers: pd.DataFrame, rates: pd.DataFrame, events: pd.DataFrame, *, after: date) -> pd.DataFrame:
@@ -30,9 +30,11 @@ def feasible_tuples(influencers: pd.DataFrame, rates: pd.DataFrame, events: pd.D
 
 
 def past_mean(
-    keys: np.ndarray, seen: np.ndarray, values: np.ndarray, asked_keys: np.ndarray, asked: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of `values` with the same key that were seen strictly before each question, shrunk to the mean of all seen before.
+    keys: np.ndarray, seen: np.ndarray, values: np.ndarray, asked_keys: np.ndarray, asked: np.ndarray, prior: float = PRIOR,
+    towards: float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Mean of `values` with the same key that were seen strictly before each question, shrunk as by `prior` more values of `towards`,
+    or of the mean of all seen before.
 
     Returns the means and the numbers of values behind them.
     """
@@ -43,6 +45,7 @@ def past_mean(
     everything = np.concatenate([[0.0], np.cumsum(values)])
     upto = np.searchsorted(seen, asked, side="left")
     general = np.divide(everything[upto], upto, out=np.zeros(len(asked)), where=upto > 0)
+    general = general if towards is None else np.full(len(asked), towards)
     by_key = np.argsort(known, kind="stable")
     first = np.searchsorted(known[by_key], np.arange(len(names) + 1))
     sums = np.concatenate([[0.0], np.cumsum(values[by_key])])
@@ -55,4 +58,4 @@ def past_mean(
     begin = first[wanted]
     last = np.maximum(last, begin)
     count = (last - begin).astype(float)
-    return (sums[last] - sums[begin] + PRIOR * general) / (count + PRIOR), count
+    return (sums[last] - sums[begin] + prior * general) / (count + prior), count
