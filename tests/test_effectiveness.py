@@ -20,6 +20,7 @@ from liftwise.models.effectiveness import (
     BoostedEffectiveness,
     Effectiveness,
     FactoredNet,
+    MixedEffects,
     MLPNet,
     choose_effectiveness,
     factored,
@@ -206,6 +207,17 @@ def test_a_roi_is_revenue_per_price(world: CreatorWorld, tables: dict[str, pd.Da
     roi, revenue = (fitted(BoostedEffectiveness(metric=metric), world, renamed).predict(later) for metric in ("roi", "revenue"))
     for name in ("predicted", "g_history", "uncertainty"):
         np.testing.assert_allclose(roi[name] * later["price"].to_numpy(), revenue[name], rtol=1e-9)
+
+
+def test_the_unit_of_an_outcome_does_not_matter(
+    world: CreatorWorld, tables: dict[str, pd.DataFrame], later: pd.DataFrame
+) -> None:
+    rest = {name: frame for name, frame in tables.items() if name != "assignments"}
+    past, found = tables["assignments"][world.week < TEST], []
+    for unit in (1.0, 1e4):
+        model = MixedEffects(metric="engagements").fit(past.assign(engagements=past["engagements"] / unit), **rest)
+        found.append(unit * model.predict(later)["predicted"])
+    np.testing.assert_allclose(found[1], found[0], rtol=0.03)
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:

@@ -99,7 +99,7 @@ def test_an_outcome_that_is_known_for_some_posts_alone_counts_for_these() -> Non
 
 
 def test_a_creator_without_posts_has_the_prior() -> None:
-    true, rest, i = levels(0, 0.0)
+    _, rest, i = levels(0, 0.0)
     mean, variance = together(rest, np.where(i == 7, 8, i), 300, np.ones(len(i)))
     assert mean[7] == 0
     assert variance[7] == pytest.approx(0.25, rel=0.25)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("impressions", "engagements", "conversions", "revenue", "brand_equity")
 FEWEST = 60  # assignments below which nothing can be said
+LITTLE = 0.05  # of the median outcome
 CHUNK = 200_000  # tuples whose features are held at a time
 SMEAR = (0.0, 1.5)  # how far the mean may lie above the median, in units of s²/2
 
@@ -92,9 +93,7 @@ class EffectivenessModel(ABC):
         propensity = past["propensity"].to_numpy(dtype=float) if "propensity" in past else None
         self.selection_ = selection(self.selection, self.facts_, design, propensity, self.seed, self.threads)
         others = [name for name in OUTCOMES if name != self._outcome and name in past]
-        target, *beside = (
-            np.log1p(past[name].clip(lower=0).to_numpy(dtype=float)) - design.size for name in (self._outcome, *others)
-        )
+        target, *beside = (_log(past[name].to_numpy(dtype=float)) - design.size for name in (self._outcome, *others))
         observed = past["observed_at"].to_numpy(dtype="datetime64[us]")
         known_beside = np.column_stack(beside) if beside else np.empty((len(past), 0))
         task = Task(self.facts_, design, target, self.selection_.weight, observed, known_beside, self.seed, self.threads)
@@ -327,6 +326,13 @@ class EffectivenessModel(ABC):
         return go.Figure(go.Bar(x=top["value"], y=top["feature"], orientation="h")).update_layout(
             template="plotly_white", title=f"What moves {self.metric}: mean effect on its logarithm"
         )
+
+
+def _log(outcome: Floats) -> Floats:
+    """Log of outcomes in any unit: zero is read as a little, at most one."""
+    some = outcome[outcome > 0]
+    little = min(1.0, LITTLE * float(np.median(some))) if len(some) else 1.0
+    return np.log(np.maximum(outcome, 0.0) + little)
 
 
 def _checked(rows: pd.DataFrame, metric: str) -> None:
