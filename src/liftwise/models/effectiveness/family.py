@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("impressions", "engagements", "conversions", "revenue", "brand_equity")
 FEWEST = 60  # assignments below which nothing can be said
-LITTLE = 0.05  # of the median outcome
+FEW = 0.05
 CHUNK = 200_000  # tuples whose features are held at a time
 SMEAR = (0.0, 1.5)  # how far the mean may lie above the median, in units of s²/2
 
@@ -329,10 +329,11 @@ class EffectivenessModel(ABC):
 
 
 def _log(outcome: Floats) -> Floats:
-    """Log of outcomes in any unit: zero is read as a little, at most one."""
-    some = outcome[outcome > 0]
-    little = min(1.0, LITTLE * float(np.median(some))) if len(some) else 1.0
-    return np.log(np.maximum(outcome, 0.0) + little)
+    """Log of outcomes in any unit; where some are zero, all are raised by half of what few of the others lie below."""
+    some, known = outcome[outcome > 0], outcome[np.isfinite(outcome)]
+    if len(some) == 0:
+        return np.log1p(np.maximum(outcome, 0.0))
+    return np.log(np.maximum(outcome, 0.0) + (0.5 * float(np.quantile(some, FEW)) if (known <= 0).any() else 0.0))
 
 
 def _checked(rows: pd.DataFrame, metric: str) -> None:
