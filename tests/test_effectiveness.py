@@ -20,6 +20,7 @@ from liftwise.models.effectiveness import (
     BoostedEffectiveness,
     Effectiveness,
     FactoredNet,
+    MixedEffects,
     MLPNet,
     choose_effectiveness,
     factored,
@@ -33,9 +34,11 @@ from liftwise.models.effectiveness import (
 from liftwise.models.effectiveness.blend import _simplex
 from liftwise.models.effectiveness.calibrate import Straight, conformal
 from liftwise.models.effectiveness.design import Design
-from liftwise.models.effectiveness.grid import arrays, best, floors, tuples
+from liftwise.models.effectiveness.factored import Ensemble, FactoredMember
+from liftwise.models.effectiveness.grid import additive, arrays, best, floors, tuples
 from liftwise.models.effectiveness.history import History, shrinkage
 from liftwise.models.effectiveness.level import level
+from liftwise.models.effectiveness.mixed import Mixed, MixedMember
 from liftwise.models.effectiveness.own_effects import own_effects
 from liftwise.models.effectiveness.tuples import PRIOR
 from liftwise.sources.simulator.creator_worlds import CLOSES, PERIOD, START, TEST, CreatorWorld
@@ -205,6 +208,18 @@ def test_a_roi_is_revenue_per_price(world: CreatorWorld, tables: dict[str, pd.Da
     roi, revenue = (fitted(BoostedEffectiveness(metric=metric), world, renamed).predict(later) for metric in ("roi", "revenue"))
     for name in ("predicted", "g_history", "uncertainty"):
         np.testing.assert_allclose(roi[name] * later["price"].to_numpy(), revenue[name], rtol=1e-9)
+
+
+def test_the_unit_of_an_outcome_does_not_matter(
+    world: CreatorWorld, tables: dict[str, pd.DataFrame], later: pd.DataFrame
+) -> None:
+    rest = {name: frame for name, frame in tables.items() if name != "assignments"}
+    past = tables["assignments"][world.week < TEST]
+    none = past.assign(engagements=past["engagements"].where(np.arange(len(past)) % 50 > 0, 0.0))
+    for some in (past, none):
+        units = [some.assign(engagements=some["engagements"] / unit) for unit in (1.0, 1e4)]
+        one, other = (MixedEffects(metric="engagements").fit(each, **rest).predict(later)["predicted"] for each in units)
+        np.testing.assert_allclose(1e4 * other, one, rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
@@ -415,11 +430,15 @@ def coming(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return ahead[ahead["date"] < pd.Timestamp(AFTER) + pd.Timedelta(days=35)]
 
 
-def test_small_arrays_say_what_the_net_says_of_every_tuple(
+def test_small_arrays_say_what_net_and_line_say_of_every_tuple(
     model: Effectiveness, tables: dict[str, pd.DataFrame], coming: pd.DataFrame
 ) -> None:
-    net = model.learned_.learned[0]
-    grid = arrays(net, model.facts_, rates=tables["rates"], after=AFTER, events=coming)
+    task, fold, _ = model._held
+    members = [
+        *((0.3, one) for one in FactoredMember(2).learn(task, fold.rows).members),
+        (0.4, MixedMember().learn(task, fold.rows)),
+    ]
+    grid = arrays(members, model.facts_, rates=tables["rates"], after=AFTER, events=coming)
     everything, _ = best(grid, grid.size, per_price=False)
     rows = tuples(grid, everything, model.facts_, AFTER)
     plain = feasible_tuples(tables["influencers"], tables["rates"], coming, after=AFTER)
@@ -427,7 +446,8 @@ def test_small_arrays_say_what_the_net_says_of_every_tuple(
     assert set(map(tuple, rows[KEYS].to_numpy())) == set(map(tuple, plain[KEYS].to_numpy()))
     pick = np.sort(spawn(0, "pick").permutation(len(rows))[:500])
     design = Design.of(rows.iloc[pick], model.facts_)
-    expected = net.terms(model.facts_, design).total + design.size
+    parts = [(weight, one if isinstance(one, Mixed) else Ensemble((one,))) for weight, one in members]
+    expected = sum(weight * one.terms(model.facts_, design).total for weight, one in parts) + design.size
     rest, t = np.divmod(everything[pick], grid.G.shape[1])
     rest, e = np.divmod(rest, len(grid.e))
     i, c = np.divmod(rest, len(grid.c))
@@ -437,7 +457,7 @@ def test_small_arrays_say_what_the_net_says_of_every_tuple(
 def test_the_kept_are_the_best_and_nobody_is_left_out(
     model: Effectiveness, tables: dict[str, pd.DataFrame], coming: pd.DataFrame
 ) -> None:
-    grid = arrays(model.learned_.learned[0], model.facts_, rates=tables["rates"], after=AFTER, events=coming)
+    grid = arrays(additive(model), model.facts_, rates=tables["rates"], after=AFTER, events=coming)
     scores = (grid.A[:, :, None, None] + grid.B[:, None, :, None] + grid.D[None, :, :, None] + grid.G[None, None]).ravel()
     for wanted in (1, 37, 2_000):
         found, cut = best(grid, wanted, per_price=False)
@@ -509,6 +529,6 @@ def test_what_cannot_be_told_is_said(
         model.predict(later.head(3).assign(price=-1.0))
     with pytest.raises(InputError, match="unknown correction"):
         fitted(BoostedEffectiveness(metric="engagements", selection="luck"), world, tables)
-    with pytest.raises(InputError, match="no factored part"):
+    with pytest.raises(InputError, match="no part to screen with"):
         score_grid(fitted(BoostedEffectiveness(metric="engagements"), world, tables), rates=tables["rates"], after=AFTER)
     assert len(model.predict(later.head(0))) == 0

@@ -1,6 +1,7 @@
-"""Effectiveness: the default. The factored net and the trees averaged, with weights learned on outcomes neither had seen.
+"""Effectiveness: the default. Factored net, trees and mixed effects averaged, with weights learned on outcomes none had seen.
 
-Creators with posts and without have weights of their own: trees lean on history, the net on what creators have in common.
+Creators with posts and without have weights of their own: trees lean on history, the net on what creators have in common. With few posts
+mixed effects take most of the weight, with many the net does; a member without weight is not learned in the end.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from liftwise.models.effectiveness.factored import FactoredMember
 from liftwise.models.effectiveness.facts import Facts
 from liftwise.models.effectiveness.family import EffectivenessModel
 from liftwise.models.effectiveness.member import Learned, Member, Task, Terms
+from liftwise.models.effectiveness.mixed import MixedMember
 from liftwise.models.effectiveness.stages import BoostedMember
 
 LEAST = 0.05  # weight below which a member is left out, and not computed
@@ -36,11 +38,12 @@ class BlendMember:
         return {name: value for member in self.members for name, value in member.choose(task, rows, later).items()}
 
     def learn(self, task: Task, rows: np.ndarray) -> Blended:
-        """Let each learn."""
+        """Let each learn that has weight."""
         known = np.bincount(
             task.design.i[rows] % (len(task.facts.influencer_ids) + 1), minlength=len(task.facts.influencer_ids) + 1
         )
-        return Blended(tuple(member.learn(task, rows) for member in self.members), self, known)
+        used = tuple(k for k in range(len(self.members)) if not self.weights or max(w[k] for w in self.weights.values()) > 0)
+        return Blended(tuple(self.members[k].learn(task, rows) for k in used), self, known, used)
 
     def tune(self, found: list[Floats], target: Floats, warm: np.ndarray) -> dict[str, float]:
         """Set the weights from forecasts `found` (n, members) of outcomes nobody had seen; says what they are."""
@@ -56,11 +59,12 @@ class BlendMember:
 
 @dataclass(frozen=True)
 class Blended:
-    """Members that have learned, and how many posts stand behind each creator."""
+    """Members that have learned (`used` says which), and how many posts stand behind each creator."""
 
     learned: tuple[Learned, ...]
     member: BlendMember
     known: np.ndarray
+    used: tuple[int, ...]
 
     def each(self, facts: Facts, design: Design) -> Floats:
         """(n, members) logs of f."""
@@ -68,8 +72,11 @@ class Blended:
 
     def share(self, design: Design) -> Floats:
         """(n, members) weights of each row."""
-        warm = self.known[design.i] > 0
-        return np.where(warm[:, None], self.member.weights[True], self.member.weights[False])
+        return np.where(self.known[design.i, None] > 0, self.weight(warm=True), self.weight(warm=False))
+
+    def weight(self, *, warm: bool) -> Floats:
+        """(members,) of creators with posts, or without."""
+        return self.member.weights[warm][list(self.used)]
 
     def terms(self, facts: Facts, design: Design) -> Terms:
         """See `member.Learned`."""
@@ -86,14 +93,31 @@ class Blended:
         base = np.array([part.base for part in parts])
         amounts = [part.amounts * share[:, [k]] for k, part in enumerate(parts)]
         level = (share @ base - base[0])[:, None]
-        names = [f"{member.name}: {name}" for member, part in zip(self.member.members, parts, strict=True) for name in part.names]
+        names = [
+            f"{self.member.members[k].name}: {name}" for k, part in zip(self.used, parts, strict=True) for name in part.names
+        ]
         own = sum((share[:, k] * part.spread) ** 2 for k, part in enumerate(parts))
         apart = (share * (total - (share * total).sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
-        noise = parts[0].noise  # the first member's guess; others have none
+        noise = np.column_stack([part.noise for part in parts])
+        guess = share * noise.any(axis=0)  # some members have none
+        noise = (guess * noise).sum(axis=1) / np.maximum(guess.sum(axis=1), 1e-9)
         of = [name for part in parts for name in part.databases]
         return Terms(
             (*names, "level"), (*of, "history"), np.column_stack([*amounts, level]), float(base[0]), np.sqrt(own + apart), noise
         )
+
+
+class MixedEffects(EffectivenessModel):
+    """f by mixed effects alone: a line and creators' own levels (see `mixed`).
+
+    Parameters
+    ----------
+    metric, seed, threads, selection : see `EffectivenessModel`.
+    """
+
+    def member(self) -> Member:
+        """What learns."""
+        return MixedMember()
 
 
 class Effectiveness(EffectivenessModel):
@@ -113,7 +137,7 @@ class Effectiveness(EffectivenessModel):
 
     def member(self) -> Member:
         """What learns."""
-        return BlendMember((FactoredMember(self.networks, name="net"), BoostedMember(name="trees")))
+        return BlendMember((FactoredMember(self.networks, name="net"), BoostedMember(name="trees"), MixedMember()))
 
 
 def _where(read: Callable[[Facts, Design], Terms], facts: Facts, design: Design, mine: np.ndarray) -> Terms:

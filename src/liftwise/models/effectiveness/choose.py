@@ -11,7 +11,7 @@ import pandas as pd
 
 from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import spawn
-from liftwise.models.effectiveness.blend import Effectiveness
+from liftwise.models.effectiveness.blend import Effectiveness, MixedEffects
 from liftwise.models.effectiveness.boosted import BoostedEffectiveness
 from liftwise.models.effectiveness.factored import FactoredNet
 from liftwise.models.effectiveness.family import EffectivenessModel
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MEMBERS: dict[str, tuple[type[EffectivenessModel], dict[str, Any]]] = {
-    "blend": (Effectiveness, {}), "factored net": (FactoredNet, {}), "MLP": (MLPNet, {}), "hybrid": (HybridEffectiveness, {}),
+    "blend": (Effectiveness, {}), "mixed effects": (MixedEffects, {}), "factored net": (FactoredNet, {}), "MLP": (MLPNet, {}), "hybrid": (HybridEffectiveness, {}),
     "boosted, history": (BoostedEffectiveness, {}), "boosted, native ids": (BoostedEffectiveness, {"ids": "native"}),
     "boosted, no ids": (BoostedEffectiveness, {"ids": "none"}), "xgboost": (BoostedEffectiveness, {"library": "xgboost"}),
     "catboost": (BoostedEffectiveness, {"library": "catboost"}),

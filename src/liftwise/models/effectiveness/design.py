@@ -32,12 +32,18 @@ class Design:
     @classmethod
     def of(cls, rows: pd.DataFrame, facts: Facts, *, strict: bool = False) -> Design:
         """Needs the columns of a tuple, `price` and `decided_on`."""
-        i, c, e = facts.codes(rows, strict=strict)
-        decided = rows["decided_on"].to_numpy(dtype="datetime64[us]")
-        return cls(
-            i, c, e, facts.series_of[e], facts.premium(i, c, rows["price"].to_numpy(dtype=float)), facts.pair(i, e),
-            facts.clock(e, rows["days_from_event"].to_numpy(dtype=float)), facts.market(e, decided), decided, facts.followers[i],
-        )  # fmt: skip
+        days, price = (rows[name].to_numpy(dtype=float) for name in ("days_from_event", "price"))
+        return cls.coded(
+            facts, *facts.codes(rows, strict=strict), days, price, rows["decided_on"].to_numpy(dtype="datetime64[us]")
+        )
+
+    @classmethod
+    def coded(
+        cls, facts: Facts, i: np.ndarray, c: np.ndarray, e: np.ndarray, days: Floats, price: Floats, decided: np.ndarray
+    ) -> Design:
+        """From codes; all are (n,)."""
+        return cls(i, c, e, facts.series_of[e], facts.premium(i, c, price), facts.pair(i, e), facts.clock(e, days), facts.market(e, decided),
+                   decided, facts.followers[i])  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.i)

@@ -22,16 +22,18 @@ from liftwise.models.effectiveness.facts import Facts
 from liftwise.models.effectiveness.folds import Fold, folds
 from liftwise.models.effectiveness.level import level
 from liftwise.models.effectiveness.member import DATABASES, Learned, Member, Task, Terms
+from liftwise.models.effectiveness.mixed import MixedMember
 from liftwise.models.effectiveness.propensity import selection
 from liftwise.models.effectiveness.reading import dependence, explain, importance
-from liftwise.models.effectiveness.stages import BoostedMember
 from liftwise.models.effectiveness.trees import Table
 from liftwise.models.effectiveness.tuples import KEYS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+OUTCOMES = ("impressions", "engagements", "conversions", "revenue", "brand_equity")
 FEWEST = 60  # assignments below which nothing can be said
+FEW = 0.05
 CHUNK = 200_000  # tuples whose features are held at a time
 SMEAR = (0.0, 1.5)  # how far the mean may lie above the median, in units of s²/2
 
@@ -63,7 +65,7 @@ class EffectivenessModel(ABC):
     @staticmethod
     def quick() -> Member:
         """What tells whether weights help."""
-        return BoostedMember()
+        return MixedMember(alone=True)
 
     # -- learning ------------------------------------------------------------------------------------------------------------
 
@@ -90,9 +92,11 @@ class EffectivenessModel(ABC):
         design = Design.of(past, self.facts_)
         propensity = past["propensity"].to_numpy(dtype=float) if "propensity" in past else None
         self.selection_ = selection(self.selection, self.facts_, design, propensity, self.seed, self.threads)
-        target = np.log1p(past[self._outcome].clip(lower=0).to_numpy(dtype=float)) - design.size
+        others = [name for name in OUTCOMES if name != self._outcome and name in past]
+        target, *beside = (_log(past[name].to_numpy(dtype=float)) - design.size for name in (self._outcome, *others))
         observed = past["observed_at"].to_numpy(dtype="datetime64[us]")
-        task = Task(self.facts_, design, target, self.selection_.weight, observed, self.seed, self.threads)
+        known_beside = np.column_stack(beside) if beside else np.empty((len(past), 0))
+        task = Task(self.facts_, design, target, self.selection_.weight, observed, known_beside, self.seed, self.threads)
         task = self._weighted(task)
         self.member_ = self.member()
         self._calibrate(task)
@@ -121,18 +125,21 @@ class EffectivenessModel(ABC):
         return past.assign(decided_on=past["posted_at"], observed_at=seen.fillna(past["posted_at"]))
 
     def _weighted(self, task: Task) -> Task:
-        """Weights stay in the fit where they foretell better what is weighted against selection; trees, which are quick, say so."""
+        """Weights stay in the fit where they foretell what is weighted against selection better by more than chance; else they only cost rows."""
         plain, apart = (
             replace(task, weight=np.ones(len(task.target))),
             folds(task.design.decided, task.observed, task.design.i, self.seed),
         )
         if self.selection_.how == "none" or not apart:
             return plain
-        fold, errors = apart[-1], []
+        later = np.concatenate([fold.later for fold in apart])
+        errors = []
         for one in (task, plain):
-            found = self.quick().learn(one, fold.rows).terms(task.facts, task.design.take(fold.later)).total
-            errors.append(float(np.average((task.target[fold.later] - found) ** 2, weights=task.weight[fold.later])))
-        return task if errors[0] < errors[1] else plain
+            learned = [(self.quick().learn(one, fold.rows), task.design.take(fold.later)) for fold in apart]
+            found = np.concatenate([each.terms(task.facts, design).total for each, design in learned])
+            errors.append(task.weight[later] * (task.target[later] - found) ** 2)
+        saved = np.bincount(task.design.i[later] + 1, errors[1] - errors[0])  # by creator: their rows go together
+        return task if saved.sum() > np.sqrt((saved**2).sum()) else plain
 
     def _known(self, task: Task, rows: np.ndarray) -> np.ndarray:
         """Posts of each creator among `rows`; the last counts those that are in no table."""
@@ -319,6 +326,14 @@ class EffectivenessModel(ABC):
         return go.Figure(go.Bar(x=top["value"], y=top["feature"], orientation="h")).update_layout(
             template="plotly_white", title=f"What moves {self.metric}: mean effect on its logarithm"
         )
+
+
+def _log(outcome: Floats) -> Floats:
+    """Log of outcomes in any unit; where some are zero, all are raised by half of what few of the others lie below."""
+    some, known = outcome[outcome > 0], outcome[np.isfinite(outcome)]
+    if len(some) == 0:
+        return np.log1p(np.maximum(outcome, 0.0))
+    return np.log(np.maximum(outcome, 0.0) + (0.5 * float(np.quantile(some, FEW)) if (known <= 0).any() else 0.0))
 
 
 def _checked(rows: pd.DataFrame, metric: str) -> None:

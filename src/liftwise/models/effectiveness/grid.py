@@ -1,13 +1,14 @@
-"""Scoring everything: all (influencer, content, event, day) by the factored net as sums of small arrays, the promising few by the whole model.
+"""Scoring everything: all (influencer, content, event, day) by sums of small arrays, the promising few by the whole model.
 
-score[i, c, e, t] = A[i, c] + B[i, e] + D[c, e] + G[e, t]. No tuple's features are ever held: creators are taken in blocks, and of each block
+score[i, c, e, t] = A[i, c] + B[i, e] + D[c, e] + G[e, t], from the factored net and the mixed effects, as much of each as the model takes
+of them for creators with posts. No tuple's features are ever held: creators are taken in blocks, and of each block
 only what lies above a threshold is kept. The threshold comes from a sample and is lowered until enough is found, so the kept are the exact
 best. What floors may ask for is kept as well: the best of each creator and of each event. The kept are scored again by the model, with σ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,11 @@ import torch
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
+from liftwise.models.effectiveness.blend import Blended
+from liftwise.models.effectiveness.design import Design
 from liftwise.models.effectiveness.factored import Ensemble, Trained, single
 from liftwise.models.effectiveness.facts import Facts
+from liftwise.models.effectiveness.mixed import Mixed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -94,7 +98,7 @@ def score_grid(
 
     Parameters
     ----------
-    model : a fitted `Effectiveness` or `FactoredNet`.
+    model : a fitted `Effectiveness`, `FactoredNet` or `MixedEffects`.
     rates : table of that name: which contents each influencer offers, and the price.
     after : the day of decision; earlier days are not feasible.
     events, influencers : rows of the tables the model was fitted with that take part; None: all.
@@ -105,12 +109,11 @@ def score_grid(
     Raises
     ------
     InputError
-        When the model has no factored part.
+        When no part of the model is a sum of such arrays.
     CannotTell
         When nothing is feasible.
     """
-    net = _factored(model)
-    grid = arrays(net, model.facts_, rates=rates, after=after, events=events, influencers=influencers)
+    grid = arrays(additive(model), model.facts_, rates=rates, after=after, events=events, influencers=influencers)
     if not grid.size:
         raise CannotTell("no influencer offers anything", fix="add rates")
     wanted = grid.size if grid.size <= keep_all else int(np.ceil(top * grid.size / len(by)))
@@ -124,15 +127,24 @@ def score_grid(
     return Scored(table, grid.size, len(by_rank), len(both) - len(by_rank), cut)
 
 
-def _factored(model: Any) -> Ensemble:
-    for one in getattr(model.learned_, "learned", (model.learned_,)):
+def additive(model: Any) -> list[tuple[float, Trained | Mixed]]:
+    """Parts of a model that are sums of arrays, with their weights, which sum to 1."""
+    learned = model.learned_
+    parts = zip(learned.weight(warm=True), learned.learned, strict=True) if isinstance(learned, Blended) else [(1.0, learned)]
+    found: list[tuple[float, Trained | Mixed]] = []
+    for weight, one in parts:
         if isinstance(one, Ensemble):
-            return one
-    raise InputError("this model has no factored part to screen with", fix="fit Effectiveness or FactoredNet")
+            found += [(weight / len(one.members), member) for member in one.members]
+        elif isinstance(one, Mixed):
+            found.append((weight, one))
+    if not found:
+        raise InputError("this model has no part to screen with", fix="fit Effectiveness, FactoredNet or MixedEffects")
+    total = sum(weight for weight, _ in found)
+    return [(weight / total if total > 0 else 1 / len(found), one) for weight, one in found if weight > 0 or total == 0]
 
 
 def arrays(
-    net: Ensemble, facts: Facts, *, rates: pd.DataFrame, after: date, events: pd.DataFrame | None = None, influencers: pd.DataFrame | None = None
+    members: Sequence[tuple[float, Trained | Mixed]], facts: Facts, *, rates: pd.DataFrame, after: date, events: pd.DataFrame | None = None, influencers: pd.DataFrame | None = None
 ) -> Arrays:  # fmt: skip
     """The four arrays of all that is feasible after a day."""
     i, c, e = (np.arange(len(ids)) for ids in (facts.influencer_ids, facts.contents, facts.event_ids))
@@ -154,8 +166,10 @@ def arrays(
         "price"
     ]
     price = price[np.ix_(i, c)]
-    parts = [_one(member, facts, i, c, e, days, price, after) for member in net.members]
-    a, b, d, g = (np.mean([part[k] for part in parts], axis=0).astype(np.float32) for k in range(4))
+    asked = (facts, i, c, e, days, price, after)
+    parts = [(_mixed if isinstance(one, Mixed) else _factored)(one, *asked) for _, one in members]
+    shares = np.array([weight for weight, _ in members])
+    a, b, d, g = (np.tensordot(shares, np.stack([part[k] for part in parts]), 1).astype(np.float32) for k in range(4))
     a = np.where(np.isfinite(price), a + facts.followers[i, None], -np.inf).astype(np.float32)
     return Arrays(a, b, d, np.where(np.isfinite(days), g, -np.inf).astype(np.float32), i, c, e, days, price)
 
@@ -169,7 +183,7 @@ def _days(facts: Facts, e: np.ndarray, after: date) -> Floats:
     return np.where((days <= last[:, None]) & (days >= ahead[:, None]), days, np.nan)
 
 
-def _one(
+def _factored(
     trained: Trained, facts: Facts, i: np.ndarray, c: np.ndarray, e: np.ndarray, days: Floats, price: Floats, after: date
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
     """Arrays of one network."""
@@ -192,6 +206,30 @@ def _one(
         market = scales.market(facts.market(e, np.full(len(e), np.datetime64(after, "us"))))
         g = event[:, [0]] + net.clock(clock).numpy().reshape(days.shape) + net.market(single(market)).numpy()
     return a, b, d, unit * g
+
+
+def _mixed(
+    mixed: Mixed, facts: Facts, i: np.ndarray, c: np.ndarray, e: np.ndarray, days: Floats, price: Floats, after: date
+) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
+    """Arrays of a line and creators' own levels: each group of its terms is looked at over what it differs by alone."""
+    anyone, anything, some_event = (np.array([codes[0]]) for codes in (i, c, e))
+
+    def along(axes: str, i: np.ndarray, c: np.ndarray, e: np.ndarray, days: Floats, price: Floats) -> Floats:
+        count = max(len(i), len(c), len(e))
+        i, c, e, days, price = (np.broadcast_to(part, count) for part in (i, c, e, days, price))
+        return mixed.along(facts, Design.coded(facts, i, c, e, days, price, np.full(count, np.datetime64(after, "us"))), axes)
+
+    none = np.zeros(1)
+    pairs = np.repeat(i, len(c)), np.tile(c, len(i))
+    a = mixed.line.base + (along("i", i, anything, some_event, none, none) + mixed.own[i])[:, None]
+    a = (
+        a
+        + along("c", anyone, c, some_event, none, none)
+        + along("ic", *pairs, some_event, none, np.nan_to_num(price.ravel())).reshape(len(i), len(c))
+    )
+    b = along("ie", np.repeat(i, len(e)), anything, np.tile(e, len(i)), none, none).reshape(len(i), len(e))
+    g = along("et", anyone, anything, np.repeat(e, days.shape[1]), np.nan_to_num(days.ravel()), none).reshape(days.shape)
+    return a, b, np.zeros((len(c), len(e))), g
 
 
 def blocks(grid: Arrays, a: Floats) -> Iterator[tuple[int, Floats]]:

@@ -19,7 +19,7 @@ class Task:
     """What is to be learned.
 
     design : all past rows, by time. target : (n,) log of the outcome per follower. weight : (n,) how much each counts.
-    observed : (n,) when the outcome was known.
+    observed : (n,) when the outcome was known. beside : (n, others) logs of the posts' other outcomes per follower, NaN where not known.
     """
 
     facts: Facts
@@ -27,6 +27,7 @@ class Task:
     target: Floats
     weight: Floats
     observed: np.ndarray
+    beside: Floats
     seed: int
     threads: int = 1
 

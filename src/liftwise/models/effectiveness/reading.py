@@ -32,8 +32,8 @@ def importance(kind: str, task: Task, fold: Fold, held: Any, learned: Any) -> pd
     if kind == "permutation":
         found = _permuted(task, fold, held)
     elif kind == "gain":
-        trees = [one for one in getattr(learned, "learned", (learned,)) if hasattr(one, "gain")]
-        found = [row for one in trees for row in one.gain(task.facts, recent)]
+        trees = [one for some in (learned, held) for one in getattr(some, "learned", (some,)) if hasattr(one, "gain")]
+        found = trees[0].gain(task.facts, recent) if trees else []  # trees without weight have learned in the trial alone
         if not found:
             raise InputError("this member has no trees and so no gain", fix="ask for contribution or permutation")
     else:
