@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 KEPT = 40_000  # candidates a leaf remembers, those that cost least
 FREE = 100  # candidates of the first core
-ENOUGH = 8  # times as many as planned, where these are all that could still be in a better plan
+ENOUGH, NEAR = 8, 1e-3  # times as many as planned, where these are all that could still be in a better plan, and the plan is that close
 SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
 MANY = 200_000
 Told = Callable[[float, float], None]
@@ -115,7 +115,8 @@ def search(
             break
         tried, fixed = _core(leaves, size, value, gap, best)
         columns = np.union1d(tried, fixed)
-        patience = max((0.6 if np.isfinite(value) else 0.25) * left, 1.0)
+        everything = len(tried) == len(program)
+        patience = left if everything else max((0.6 if np.isfinite(value) else 0.25) * left, 1.0)
         begin = np.isin(columns, best).astype(np.float64) if np.isfinite(value) else None
         model = model_of(program, columns, forced=fixed)
         good = bound - gap * abs(bound)  # a plan worth that much is close enough
@@ -124,11 +125,9 @@ def search(
             best, value = columns[answer.y > 0.5], float(program.value[columns[answer.y > 0.5]].sum())
         inside = answer.bound if answer.feasible else bound
         bound = min(bound, max(inside, value, _elsewhere(leaves, tried, fixed)))
-        empty = answer.infeasible and len(tried) == len(program)
-        if empty or len(tried) == len(program) or (left <= 0.2 and not np.isfinite(value)):
+        empty = answer.infeasible and everything
+        if everything or (left <= 0.2 and not np.isfinite(value)):
             break
-        if answer.feasible and not answer.complete and time.monotonic() < until and size > 16 * FREE:
-            break  # larger cores would only take longer
         size *= 2
         leaves = _grow(program, leaves, value, gap, until)
     if empty:
@@ -162,7 +161,8 @@ def _core(leaves: list[Leaf], size: int, value: float, gap: float, plan: Ints) -
     order = np.argsort(regret, kind="stable")
     if np.isfinite(value):
         needed = int((regret < best.bound - value - 0.5 * gap * abs(best.bound)).sum())
-        size = needed if 0 < needed <= ENOUGH * size else size
+        near = best.bound - value <= NEAR * abs(best.bound)
+        size = needed if 0 < needed <= (ENOUGH if near else 2) * size else size
     free = np.sort(who[order[: max(size, 1)]])
     if np.isfinite(value):
         free = np.union1d(free, np.setxor1d(plan, best.chosen, assume_unique=True))
