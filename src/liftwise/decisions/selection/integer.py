@@ -88,7 +88,7 @@ def search(
     start: Ints | None = None,
     told: Told | None = None,
 ) -> Found:
-    """The best plan of whole posts. start : a plan to begin with (it must keep the rules).
+    """The best plan of whole posts. start : a plan to begin with where it is near the bound, and to fall back on (it must keep the rules).
 
     Raises
     ------
@@ -99,8 +99,10 @@ def search(
     """
     until = time.monotonic() + seconds
     leaves, bound = _grow(program, [Leaf.of(program, root)], -np.inf, gap, until), root.bound
-    best = np.empty(0, dtype=np.int64) if start is None else start
-    value = -np.inf if start is None else float(program.value[start].sum())
+    best, value = np.empty(0, dtype=np.int64), -np.inf
+    known = -np.inf if start is None else float(program.value[start].sum())
+    if start is not None and bound - known <= NEAR * abs(bound):  # a worse one would only keep cores far from where better ones are
+        best, value = start, known
     size, empty = FREE, False
     while True:
         leaves = [leaf for leaf in leaves if leaf.bound > value]
@@ -130,7 +132,9 @@ def search(
             break
         size *= 2
         leaves = _grow(program, leaves, value, gap, until)
-    if empty:
+    if start is not None and known > value:
+        best, value = start, known
+    elif empty:
         raise Infeasible("no plan keeps the rules with whole posts", fix="relax a rule")
     if not np.isfinite(value):
         raise CannotTell(
