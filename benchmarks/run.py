@@ -97,6 +97,11 @@ def _versions() -> list[str]:
         import_module("bench_shapley").PEER,
         import_module("bench_mix").PEER,
         import_module("bench_mix").MERIDIAN,
+        *import_module("bench_selection").PEERS.values(),
+        import_module("bench_frontier").PEER,
+        import_module("bench_allocation").PEER,
+        import_module("bench_adaptive").MABWISER,
+        import_module("bench_adaptive").VW,
     )
     ours = ", ".join(f"{name} {version(name)}" for name in OURS)
     threads = os.environ["OMP_NUM_THREADS"]

@@ -205,7 +205,7 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
     rank = table[["predicted", "revenue"]].rank().corr().iloc[0, 1]
     usual_rank = float(np.corrcoef(followers.rank(), table["revenue"].rank())[0, 1])
     yield (
-        "effectiveness, net and trees",
+        "effectiveness, default",
         "rank of f over all tuples, 1 − correlation",
         1 - float(rank),
         "rank by followers",
@@ -220,7 +220,7 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
     low, high = interval(table, 0.90)
     covered = norm.cdf((np.log(high) - middle) / noise) - norm.cdf((np.log(low) - middle) / noise)
     yield (
-        "effectiveness, net and trees",
+        "effectiveness, default",
         "90 % interval, |coverage − 0.9| over all tuples",
         float(abs(covered.mean() - 0.9)),
         "no interval",
