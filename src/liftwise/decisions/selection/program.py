@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ class Program:
     def __len__(self) -> int:
         return len(self.value)
 
-    @property
+    @cached_property
     def names(self) -> list[tuple[str, str]]:
         """(rule, label) of each row."""
         return [(block.rule, str(label)) for block in self.blocks for label in block.labels]
@@ -128,13 +129,18 @@ class Program:
             if times is None or block.scale is not None or len(block.labels) == 1 or (times < 0).any():
                 continue
             rows = slice(self.first[k], self.first[k + 1])
-            room = np.append(free[rows], np.inf)[block.row][codes]
+            room = np.append(free[rows], np.inf)[block.row]
+            inverse = np.where(room > 0, 1 / np.where(room > 0, room, 1.0), 0.0)
+            share = times * inverse[codes]
+            large = np.flatnonzero(share * (most + 1) >= 1)  # no other candidate counts in any of them
             for t in range(1, most + 1):
-                count = np.floor(times / np.where(room > 0, room, np.inf) * (t + 1) - 1e-9)
-                fits = np.bincount(codes, count, minlength=len(block.row))
+                few = np.floor(share[large] * (t + 1) - 1e-9)
+                fits = np.bincount(codes[large], few, minlength=len(block.row))
                 if not (fits > t).any():
                     continue
                 row = np.where(fits > t, block.row, -1).astype(np.int32)
+                count = np.zeros(len(times))
+                count[large] = few
                 found.append(
                     Block(
                         f"whole posts, {block.rule} {t}",
@@ -192,10 +198,15 @@ def _helpers(blocks: Sequence[Block], first: Ints, money: float) -> Helpers:
     triplets: list[tuple[int, str, float]] = []
     for k, block in enumerate(blocks):
         for given in block.helpers:
-            helper = replace(given, low=given.low * money, high=given.high * money) if given.of_money else given
-            before = known.get(helper.name, helper)
-            known[helper.name] = replace(helper, low=max(before.low, helper.low), high=min(before.high, helper.high))
-            triplets += [(int(first[k]) + row, helper.name, factor) for row, factor in helper.entries]
+            low, high = (given.low * money, given.high * money) if given.of_money else (given.low, given.high)
+            before = known.get(given.name)
+            if before is None or low > before.low or high < before.high:
+                known[given.name] = replace(
+                    given,
+                    low=low if before is None else max(before.low, low),
+                    high=high if before is None else min(before.high, high),
+                )
+            triplets += [(int(first[k]) + row, given.name, factor) for row, factor in given.entries]
     at = {name: k for k, name in enumerate(known)}
     listed = list(known.values())
     return Helpers(
