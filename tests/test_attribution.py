@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.tables import check
-from liftwise.models.attribution import FirstTouch, Journeys, LastTouch, Linear, Markov, Position, TimeDecay
+from liftwise.core.uncertainty import spawn
+from liftwise.models.attribution import FirstTouch, Journeys, Label, LastTouch, Linear, Markov, Position, Shapley, TimeDecay
 
 MEMBERS = [LastTouch(), FirstTouch(), Linear(), TimeDecay(), Position(), Position(first=0.5, last=0.5), Markov(), Markov(order=3)]
 PATHS = st.lists(st.tuples(st.lists(st.sampled_from("abc"), max_size=6), st.booleans()), min_size=1, max_size=15)
@@ -54,10 +56,16 @@ def test_the_chain_equals_a_dense_slow_one(paths: list[tuple[list[str], bool]], 
     assert chain.conversion_ == pytest.approx(base)
     for channel, removal in zip(chain.channels_, chain.removal_, strict=True):
         assert removal == pytest.approx(1 - slow_conversion(walked, order, channel) / base, abs=1e-8)
+    told = chain.predict(table(paths)).set_index("journey_id")["probability"]
+    for k, (path, _) in enumerate(paths):
+        want = slow_conversion(walked, order, None, tuple(path[-order:])) if path else np.nan
+        assert told[f"j{k}"] == pytest.approx(want, abs=1e-8, nan_ok=True)
 
 
-def slow_conversion(paths: list[tuple[list[str], bool]], order: int, removed: str | None) -> float:
-    """Probability of conversion by a dense linear solve over named states."""
+def slow_conversion(
+    paths: list[tuple[list[str], bool]], order: int, removed: str | None, since: tuple[str, ...] | None = None
+) -> float:
+    """Probability of conversion by a dense linear solve over named states; from a state on where `since` names one."""
 
     def states(path: list[str]) -> list[tuple[str, ...]]:
         return [tuple(path[max(0, k - order) : k]) for k in range(1, len(path) + 1)]
@@ -74,7 +82,53 @@ def slow_conversion(paths: list[tuple[list[str], bool]], order: int, removed: st
         if name[-1] == removed:
             inner[:, k] = 0
     solved = np.linalg.solve(np.eye(len(names)) - inner[:-1], hit[:-1])
-    return float(inner[-1] @ solved)
+    return float(inner[-1] @ solved) if since is None else float(solved[names.index(since)])
+
+
+def test_a_history_never_seen_counts_as_its_end() -> None:
+    chain = Markov(order=2).fit(table([(list("ab"), True), (list("cb"), False), (list("c"), False), (list("ca"), False)]))
+    told = chain.predict(table([(list("ab"), True), (list("bb"), True), (list("bc"), True), (list("bcb"), True)]))["probability"]
+    # b after a always converts, b after c never: b after b is halfway
+    assert told.tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("member", [LastTouch(), FirstTouch(), Linear(), TimeDecay(), Position()])
+def test_a_rule_of_place_foretells_nothing_and_says_so(member: LastTouch) -> None:
+    journeys = table([(list("ab"), True), (list("b"), False)])
+    member.fit(journeys)
+    with pytest.raises(CannotTell, match="shares out conversions and predicts none; ask Markov"):
+        member.predict(journeys)
+    with pytest.raises(CannotTell, match="tells of no later stage"):
+        member.influence(journeys)
+
+
+def staged(n: int, seed: int) -> Journeys:
+    """Journeys of three touches; after a tutorial, more buy. A platform is drawn without regard to anything."""
+    rng = spawn(seed, "test.staged")
+    codes, hours = rng.integers(0, 3, (n, 3)), np.sort(rng.uniform(1, 160, (n, 3)), axis=1)[:, ::-1]
+    bought = (rng.random(n) < 0.1 + 0.15 * (codes == 2).sum(axis=1)).astype(float)
+    ids = np.array([f"t{k:06d}" for k in range(3 * n)], object)
+    labels = {
+        "content_type": Label(codes.ravel(), ("post", "reel", "tutorial")), "platform": Label(rng.integers(0, 3, 3 * n), tuple("xyz")),
+        "kind": Label(rng.integers(0, 2, 3 * n), ("view", "visit")),
+    }  # fmt: skip
+    names = ("post", "reel", "tutorial")
+    return Journeys(
+        ids[:n], np.arange(n + 1) * 3, codes.ravel(), ids, hours.ravel(), bought, bought, 1 - bought, names, labels=labels
+    )
+
+
+@pytest.mark.parametrize("member", [Markov(), Markov(order=2), Shapley()])
+def test_members_that_foretell_read_what_moves_a_stage(member: Markov | Shapley) -> None:
+    read = member.fit(staged(6_000, 1)).influence(staged(6_000, 2))
+    buys = read.frame[read.frame["stage"] == "conversion"]
+    types = buys[buys["by"] == "content_type"].set_index("name")
+    assert buys["tells"].all() and types["change"].idxmax() == "tutorial"
+    assert types.loc["tutorial", "low"] > types.loc[["post", "reel"], "high"].max()
+    assert "no platform moves it" in read.summary() and "consideration: cannot tell" in read.summary()
+    assert set(read.frame["by"]) == {"content_type", "platform"}
+    plain = member.influence(replace(staged(6_000, 2), labels={}))  # nothing else to tell touches apart by, and no kinds
+    assert set(plain.frame["by"]) == {"channel"} and set(plain.frame["stage"]) == {"conversion"}
 
 
 @pytest.fixture(scope="module")

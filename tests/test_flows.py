@@ -75,9 +75,9 @@ def test_credits_sum_to_one_and_contributions_to_the_fit(market: Workspace) -> N
     np.testing.assert_allclose(sums["total"], 1, atol=1e-9)
     conversions = market.warehouse.sql("SELECT count(DISTINCT journey_id) AS n FROM journeys WHERE converted")["n"].item()
     credited = sums.groupby("method")["journey_id"].nunique()
-    learned = credited.index.isin(["lstm", "shapley"])  # of purchases before which a whole look-back is known
+    learned = credited.index.isin(["lstm", "shapley", "survival"])  # of purchases before which a whole look-back is known
     known = market.warehouse.sql("SELECT count(DISTINCT journey_id) AS n FROM moments WHERE converted")["n"].item()
-    assert learned.sum() == 2
+    assert learned.sum() == 3
     assert (credited[~learned] == conversions).all()
     assert (credited[learned] == known).all()
     assert 0.5 * conversions < known <= conversions

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.models.attribution.interactions import GAPS, PairEffects, _cells, _Data, _discoveries, _edges, motifs, pairs
+from liftwise.models.attribution.interactions import GAPS, PairEffects, pairs
 from liftwise.models.attribution.journeys import Journeys
+from liftwise.models.attribution.motifs import motifs
+from liftwise.models.attribution.pair_baseline import Data, discoveries
+from liftwise.models.attribution.pair_cells import cells_of, edges_of
 from liftwise.sources.simulator.journey_effects import CURVE
 from liftwise.sources.simulator.journey_worlds import CHANNELS, ORDERS, JourneyWorld
 
@@ -82,7 +85,7 @@ def told(lifted: tuple[Journeys, Floats, Floats]) -> PairEffects:
 def test_features_are_those_of_a_slow_loop(paths: list[list[tuple[int, float, float]]]) -> None:
     paths = [*paths, [(0, 1, 1.0), (1, 1, 1.0)]]
     journeys, fresh = of(paths, np.arange(len(paths)) % 2.0)
-    made = _cells(_Data.of(journeys, fresh, np.zeros(len(paths))), _edges(GAPS)).toarray()
+    made = cells_of(Data.of(journeys, fresh, np.zeros(len(paths))), edges_of(GAPS)).toarray()
     slow = np.zeros((len(paths), 3, 3, len(GAPS)))
     for j, path in enumerate(paths):
         ordered = sorted(path, key=lambda touch: -touch[1])  # stable: rows decide between touches at the same hour
@@ -95,10 +98,10 @@ def test_features_are_those_of_a_slow_loop(paths: list[list[tuple[int, float, fl
 
 
 def test_found_cells_are_the_joint_maximum_likelihood(lifted: tuple[Journeys, Floats, Floats], told: PairEffects) -> None:
-    data = _Data.of(*lifted)
+    data = Data.of(*lifted)
     cells = told.cells
     mine = cells[(cells["first"] == "tutorial") & (cells["second"] == "demo")]
-    columns = _cells(data, _edges(GAPS)).toarray()[:, 5:10]
+    columns = cells_of(data, edges_of(GAPS)).toarray()[:, 5:10]
     own = sm.Logit(data.bought, np.column_stack([data.base, columns])).fit(disp=0)
     one = pairs(*lifted, least=10**9)  # nothing is tested
     assert one.tested == 0 and one.cells.empty and "often enough" in one.summary()
@@ -109,8 +112,8 @@ def test_found_cells_are_the_joint_maximum_likelihood(lifted: tuple[Journeys, Fl
 
 def test_one_step_is_close_to_the_full_fit_of_a_pair() -> None:
     journeys, fresh, organic = made_up(8_000, 2)
-    effects, data = pairs(journeys, fresh, organic, gaps=(24, 96)), _Data.of(journeys, fresh, organic)
-    columns = _cells(data, _edges((24, 96))).toarray().reshape(-1, 3, 3, 2)
+    effects, data = pairs(journeys, fresh, organic, gaps=(24, 96)), Data.of(journeys, fresh, organic)
+    columns = cells_of(data, edges_of((24, 96))).toarray().reshape(-1, 3, 3, 2)
     full = sm.Logit(data.bought, np.column_stack([data.base, columns[:, 1, 2], columns[:, 2, 1]])).fit(disp=0)
     cells = effects.cells
     mine = pd.concat([cells[(cells["first"] == a) & (cells["second"] == b)] for a, b in (("demo", "review"), ("review", "demo"))])
@@ -133,7 +136,7 @@ def test_discoveries_are_benjamini_and_hochbergs() -> None:
     p = spawn(3, "p").random(50) ** 4
     from scipy.stats import false_discovery_control
 
-    np.testing.assert_array_equal(_discoveries(p), false_discovery_control(p) <= 0.10)
+    np.testing.assert_array_equal(discoveries(p), false_discovery_control(p) <= 0.10)
 
 
 # ── truth ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,9 +162,9 @@ def test_a_touch_too_soon_after_another_is_wasted() -> None:
 
 def worth(made: JourneyWorld, journeys: Journeys, fresh: Floats, first: int, second: int) -> float:
     """Log-odds that `ordered` adds a fresh touch of `second` within 48 hours, from the equation that generates."""
-    data, (_, does), k = _Data.of(journeys, fresh, np.zeros(len(journeys.ids))), made.equation(), len(CHANNELS)
+    data, (_, does), k = Data.of(journeys, fresh, np.zeros(len(journeys.ids))), made.equation(), len(CHANNELS)
     cell = (first * k + second) * len(GAPS)
-    within = np.asarray(_cells(data, _edges(GAPS))[:, cell : cell + 3].sum(axis=1)).ravel()
+    within = np.asarray(cells_of(data, edges_of(GAPS))[:, cell : cell + 3].sum(axis=1)).ravel()
     stock = data.stock[:, second]
     extra = does.strength[second] * (np.exp(-CURVE * stock) - np.exp(-CURVE * (stock + made.ordered * within))) / CURVE
     return float(within @ extra / (within @ within))
@@ -235,7 +238,7 @@ def test_counts_are_as_good_as_single_journeys(lifted: tuple[Journeys, Floats, F
 
 def test_touches_at_the_same_hour_are_in_the_first_gap_in_order_of_rows() -> None:
     journeys, fresh = of([[(0, 5, 1.0), (1, 5, 0.5)], [(1, 5, 1.0)]], np.array([1.0, 0.0]))
-    made = _cells(_Data.of(journeys, fresh, np.zeros(2)), _edges(GAPS)).toarray().reshape(2, 3, 3, 5)
+    made = cells_of(Data.of(journeys, fresh, np.zeros(2)), edges_of(GAPS)).toarray().reshape(2, 3, 3, 5)
     assert made[0, 0, 1, 0] == 0.5 and made.sum() == 0.5
 
 

@@ -67,6 +67,7 @@ _HOMES = {
     "SimultaneousCampaigns": "liftwise.models.causal",
     "StructuralMix": "liftwise.models.mix",
     "StructuralSeries": "liftwise.models.causal",
+    "SurvivalAttribution": "liftwise.models.attribution",
     "SyntheticControl": "liftwise.models.causal",
     "SyntheticDiD": "liftwise.models.causal",
     "TimeBasedRegression": "liftwise.models.causal",
@@ -138,6 +139,7 @@ if TYPE_CHECKING:
         Markov,
         Position,
         Shapley,
+        SurvivalAttribution,
         TimeDecay,
     )
     from liftwise.models.causal import (

@@ -190,7 +190,7 @@ def measure(
         wide = channels.pivot_table(index="channel", columns="method", values="conversions").round(0).reset_index()
         show(attribution_table(channels) if credited else wide, "Conversions credited")
         told = flow.metrics("attribution")
-        for line in (*words, *(f"Mind: {line}." for line in told.get("tests_left_out", ()))):
+        for line in (*words, *(f"Mind: {line}." for line in told.get("mind", ()))):
             say(line)
         if why := told.get("left_out"):
             say(f"The sequence model is left out: {why}.")

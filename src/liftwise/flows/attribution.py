@@ -15,13 +15,12 @@ from liftwise.governance.cells import Cells
 from liftwise.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from liftwise.models.attribution import Journeys, Shapley
+    from liftwise.models.attribution import Journeys, Shapley, SurvivalAttribution
     from liftwise.models.attribution.joint import LSTMAttribution
 
 WRITES = ("credits", "channel_credits", "label_credits", "channel_effects", "fading", "pair_effects", "influence")
 LABELS = ("content_type", "platform", "influencer_id")
 LEARNED, PAIRS, STAGES = 150_000, 400_000, 60_000  # moments that are learned from; that pairs, and stages, are read from
-SOON = 168.0  # hours after a touch in which a stage counts as its doing
 PARTS = 4096  # of moments, by the first three letters of their ids
 
 
@@ -39,53 +38,61 @@ def attribution(ws: Workspace) -> dict[str, Any]:
 
     What the sequence model cannot tell is left out with its reason; the rules stand without it.
     """
-    credits, channels = rules(ws)
+    credits, channels, cut = rules(ws)
     told: dict[str, Any] = {}
+    notes = list[str]()
     try:
-        model, game, notes = learned(ws)
+        model, others, notes = learned(ws)
     except CannotTell as reason:
         told["left_out"] = str(reason)
         for table in WRITES[2:]:
             ws.warehouse.drop(table)
     else:
         won = moments(ws, model.channels_, "converted")
-        for member in (game, model):
+        counted, cut = bounded(won, people(ws, won.ids, "converted"))  # of all purchases; the rules know those of journeys alone
+        for member in (*others[:1], model, *others[1:]):  # pictures take the first with intervals for ours
             credits.append(member.credit(won))
-            channels.append(member.channel_credit(won))
-        readings(ws, model, won)
-        told |= {"calibrated": model.calibrated_, "summary": model.summary(), "tests_left_out": notes}
+            channels.append(member.channel_credit(counted))
+        readings(ws, model, counted)
+        told |= {"calibrated": model.calibrated_, "summary": model.summary(), "survival": others[1].summary()}
+        told |= {"next_test": next_test(model)}
+    told["mind"] = [*notes, *([cut] if cut else [])]  # the command says each of these after "Mind:"
     ws.progress("attribution", 0.97, "writing credits")
     ws.warehouse.write("credits", pd.concat(credits, ignore_index=True))
     ws.warehouse.write("channel_credits", pd.concat(channels, ignore_index=True))
     return {"methods": len(channels), **told}
 
 
-def rules(ws: Workspace) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
-    """Tables `credits` and `channel_credits` of every rule."""
+def rules(ws: Workspace) -> tuple[list[pd.DataFrame], list[pd.DataFrame], str]:
+    """Tables `credits` and `channel_credits` of every rule, and whom `bounded` cut."""
     from liftwise.models.attribution import FirstTouch, Journeys, LastTouch, Linear, Markov, Position, TimeDecay
 
-    journeys = Journeys.of(ws.warehouse.table("journeys"))
+    frame = ws.warehouse.table("journeys")
+    journeys = Journeys.of(frame)
+    whose = frame.drop_duplicates("journey_id").set_index("journey_id")["person_id"]
+    counted, cut = bounded(journeys, pd.factorize(whose.reindex(journeys.ids))[0])
     members = (LastTouch(), FirstTouch(), Linear(), TimeDecay(), Position(), Markov(order=ws.settings.measure.markov_order))
     credits, channels = list[pd.DataFrame](), list[pd.DataFrame]()
     for k, member in enumerate(members):
         ws.progress("attribution", 0.3 * k / len(members), type(member).__name__)
         member.fit(journeys)
         credits.append(member.credit(journeys))
-        channels.append(member.channel_credit(journeys))
-    return credits, channels
+        channels.append(member.channel_credit(counted))
+    return credits, channels, cut
 
 
-def learned(ws: Workspace) -> tuple[LSTMAttribution, Shapley, list[str]]:
-    """What learns from moments: the sequence model and the game of channel sets; and why tests were not used.
+def learned(ws: Workspace) -> tuple[LSTMAttribution, tuple[Shapley, SurvivalAttribution], list[str]]:
+    """What learns from moments: the sequence model, the game of channel sets, the hazard; and why tests were not used.
 
-    The game needs moments too: of journeys that did not convert, the table `journeys` has none without a touch.
+    The game needs moments too: of journeys that did not convert, the table `journeys` has none without a touch. So does the hazard:
+    moments are drawn evenly from all time at risk.
 
     Raises
     ------
     CannotTell
         When there are no moments, or they do not carry an answer.
     """
-    from liftwise.models.attribution import LSTMAttribution, Shapley
+    from liftwise.models.attribution import LSTMAttribution, Shapley, SurvivalAttribution
 
     if not ws.warehouse.has("moments"):
         raise CannotTell("no moments to learn from", fix="run: liftwise refresh")
@@ -95,7 +102,57 @@ def learned(ws: Workspace) -> tuple[LSTMAttribution, Shapley, list[str]]:
     model = LSTMAttribution(labels=LABELS, most=LEARNED, level=ws.settings.measure.level, seed=ws.settings.seed)
     sample = moments(ws, channels, _part(ws, LEARNED))
     model.fit(sample, lift=lift, progress=lambda done: ws.progress("attribution", 0.3 + 0.5 * done, "sequence model"))
-    return model, Shapley(seed=ws.settings.seed).fit(replace(sample, nulls=sample.nulls / sample.kept)), notes
+    game = Shapley(seed=ws.settings.seed).fit(replace(sample, nulls=sample.nulls / sample.kept))
+    return model, (game, SurvivalAttribution(level=ws.settings.measure.level, seed=ws.settings.seed).fit(sample)), notes
+
+
+def next_test(model: LSTMAttribution) -> dict[str, Any]:
+    """The channel whose test would narrow credits the most, were all tests to cost the same, and what it would do."""
+    from liftwise.models.attribution.next_test import next_tests
+
+    try:
+        found = next_tests(model)
+    except CannotTell as reason:
+        return {"says": str(reason)}
+    best = found.frame.iloc[0]
+    return {
+        "says": found.summary(),
+        "channel": str(best["channel"]),
+        "sd": float(best["sd"]),
+        "sd_after": float(best["sd_after"]),
+    }
+
+
+def bounded(journeys: Journeys, person: np.ndarray) -> tuple[Journeys, str]:
+    """The same journeys with what one person adds to sums bounded, and a line on whom that cut ("" for nobody).
+
+    A person counts for no more than the smallest cell that may be shown: `Cells.people` times the purchases, and the revenue, of the
+    median buyer (and `Cells.most` purchases in any case). Nobody who buys as people do comes near it, however unlike they are, and no
+    channel or influencer is made by one account that resells. All of such a person's journeys are scaled alike, so credits still add
+    up, and no cell is preferred to another.
+    """
+    rule, won = Cells(), journeys.conversions > 0
+    spent, bought = (_median_buyer(amount[won], person[won]) for amount in (np.abs(journeys.value), journeys.conversions))
+    most = max(rule.most, rule.people * bought)
+    conversions = rule.clamp(journeys.conversions, person, most)
+    value = rule.clamp(journeys.value, person, rule.people * spent) if spent > 0 else journeys.value
+    cut = len(np.unique(person[(conversions < journeys.conversions) | (np.abs(value) < np.abs(journeys.value))]))
+    if not cut:
+        return journeys, ""
+    who = "1 person buys" if cut == 1 else f"{cut} people buy"
+    line = f"{who} far more than others and count{'s' if cut == 1 else ''} for at most {rule.people} times the median buyer in sums of credit"
+    return replace(journeys, conversions=conversions, value=value), line
+
+
+def _median_buyer(amount: np.ndarray, person: np.ndarray) -> float:
+    """Sum of the median person of those who bought; 0 where nobody did."""
+    return float(np.median(np.bincount(np.unique(person, return_inverse=True)[1], amount))) if len(amount) else 0.0
+
+
+def people(ws: Workspace, ids: np.ndarray, where: str) -> np.ndarray:
+    """(journeys,) whose each moment is, as codes."""
+    person = ws.warehouse.sql(f"SELECT DISTINCT journey_id, person_id FROM moments WHERE {where}")
+    return pd.factorize(person.set_index("journey_id")["person_id"].reindex(ids))[0]
 
 
 def moments(ws: Workspace, channels: tuple[str, ...], where: str) -> Journeys:
@@ -193,9 +250,10 @@ def _by_label(ws: Workspace, model: LSTMAttribution, won: Journeys) -> pd.DataFr
     """Credit by value of each label beside last touch; rows about too few people are folded into `other`."""
     from liftwise.models.attribution import LastTouch
 
-    person = ws.warehouse.sql("SELECT DISTINCT journey_id, person_id FROM moments WHERE converted").set_index("journey_id")
-    who = pd.factorize(person["person_id"].reindex(won.ids))[0][won.owner]
-    ours, last, owner = model.shares(won), LastTouch().shares(won), won.owner
+    owner = won.owner
+    who, counts = people(ws, won.ids, "converted")[owner], won.conversions[owner]
+    share = model.shares(won)
+    ours, last = share * counts, LastTouch().shares(won) * counts
     effects = model.effects_
     spread = (effects["sd"] / effects["share"].where(effects["share"] > 0)).to_numpy()[won.codes]
     frames = list[pd.DataFrame]()
@@ -205,7 +263,7 @@ def _by_label(ws: Workspace, model: LSTMAttribution, won: Journeys) -> pd.DataFr
             continue
         touches = pd.DataFrame({
             "name": np.array([*label.names, None], object)[label.codes], "person": who, "conversions": ours,
-            "revenue": ours * won.value[owner], "sd": np.nan_to_num(ours * spread), "last_touch": last,
+            "revenue": share * won.value[owner], "sd": np.nan_to_num(ours * spread), "last_touch": last,
             "calibrated": effects["tested"].to_numpy()[won.codes],
         }).dropna(subset=["name"])  # fmt: skip
         found = touches.groupby("name").agg(conversions=("conversions", "sum"), revenue=("revenue", "sum"), sd=("sd", "sum"),
@@ -242,35 +300,9 @@ def _pairs(model: LSTMAttribution, sample: Journeys) -> pd.DataFrame:
 
 def _stages(ws: Workspace, model: LSTMAttribution, sample: Journeys) -> pd.DataFrame:
     """What each content type, influencer and platform does to awareness, consideration and conversion."""
-    from liftwise.models.attribution.influence import outcomes_of, read_states
-
-    reading, owner, kind = model.read(sample, states=True), sample.owner, sample.labels["kind"]
-    person = ws.warehouse.sql(f"SELECT DISTINCT journey_id, person_id FROM moments WHERE {_part(ws, STAGES)}")
-    who = pd.factorize(person.set_index("journey_id")["person_id"].reindex(sample.ids))[0]
-    bought, kinds = (sample.conversions > 0).astype(float), np.array([*kind.names, None], object)[kind.codes]
-    outcomes = outcomes_of(kinds, owner, sample.hours, bought, within=SOON)
-    labels = {name: (sample.labels[name].codes, sample.labels[name].names) for name in LABELS if name in sample.labels}
-    assert reading.states is not None
-    found = read_states(reading.states, labels, who[owner], outcomes, journey=owner, begun=(who, _begun(sample, kinds)),
-                        level=model.level, seed=model.seed)  # fmt: skip
+    found = model.influence(sample, person=people(ws, sample.ids, _part(ws, STAGES)), level=model.level, seed=model.seed)
     shown = Cells().suppress(
         found.frame, "people", names=["name"], group=["stage", "by"],
         columns=["change", "low", "high", "touches", "auc", "auc_low", "tells"],
     )  # fmt: skip
     return shown[shown["withheld"] == ""].drop(columns="withheld")
-
-
-def _begun(sample: Journeys, kinds: np.ndarray) -> dict[str, np.ndarray]:
-    """What the state before any touch goes with: stages shown soon after the window opened; purchases of the untouched."""
-    from liftwise.models.attribution.influence import STAGES as SHOWN
-
-    widest = float(sample.hours.max(initial=SOON)) if len(sample.hours) else SOON
-    early = sample.hours >= widest - SOON
-    out = dict[str, np.ndarray]()
-    for stage, shows in SHOWN.items():
-        if shows:
-            first = early & np.isin(kinds.astype(str), list(shows))
-            out[stage] = np.minimum(np.bincount(sample.owner[first], minlength=len(sample.ids)), 1).astype(float)
-        else:
-            out[stage] = np.where(sample.lengths == 0, sample.conversions, np.nan)
-    return out

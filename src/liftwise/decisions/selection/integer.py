@@ -24,7 +24,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 KEPT = 40_000  # candidates a leaf remembers, those that cost least
 FREE = 100  # candidates of the first core
-ENOUGH, NEAR = 8, 1e-3  # times as many as planned, where these are all that could still be in a better plan, and the plan is that close
+ENOUGH, NEAR = (
+    8,
+    1e-3,
+)  # times as many as planned, where these are all that could still be in a better plan, and the plan is that close
 SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
 MANY = 200_000
 Told = Callable[[float, float], None]
@@ -101,7 +104,9 @@ def search(
     leaves, bound = _grow(program, [Leaf.of(program, root)], -np.inf, gap, until), root.bound
     best, value = np.empty(0, dtype=np.int64), -np.inf
     known = -np.inf if start is None else float(program.value[start].sum())
-    if start is not None and bound - known <= NEAR * abs(bound):  # a worse one would only keep cores far from where better ones are
+    if start is not None and bound - known <= NEAR * abs(
+        bound
+    ):  # a worse one would only keep cores far from where better ones are
         best, value = start, known
     size, empty = FREE, False
     while True:

@@ -103,6 +103,14 @@ class AttentionAttribution(SequenceModel):
         whole, base = expit(log_odds + self.offset), expit(organic + self.offset)
         return pd.DataFrame({"journey_id": arrays.ids, "probability": whole, "organic": base})
 
+    def states(self, journeys: Journeys) -> tuple[Floats, Floats]:
+        """The hidden state after each touch, (touches, hidden), and the empty one before; of touches too old to be read, that one."""
+        out = np.zeros((len(journeys.codes), self.hidden))
+        with steady(self.seed), torch.no_grad():
+            for batch in self.tensors(journeys.recoded(self.channels_)).all():
+                out[batch.at] = self.network_.reader(batch).numpy()[batch.mask.numpy() > 0]
+        return out, np.zeros(self.hidden)
+
     def _read(self, journeys: Journeys) -> tuple[Floats, Floats, Floats]:
         """Log-odds (n,), those without any touch (n,), attention (touches,)."""
         log_odds, organic = np.empty((2, len(journeys.ids)))

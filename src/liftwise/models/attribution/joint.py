@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from liftwise.core.uncertainty import Floats, normal_quantile, spawn
+from liftwise.models.attribution.bounds import on_channels, on_touches
 from liftwise.models.attribution.journeys import Journeys, credit_frame
 from liftwise.models.attribution.logistic import logistic
 from liftwise.models.attribution.network import Joint, fresh
@@ -106,6 +107,12 @@ class LSTMAttribution(SequenceModel):
         """What the model sees in journeys; `states` keeps the state after each touch."""
         return _read(self.network_, self, journeys.recoded(self.channels_), states)
 
+    def states(self, journeys: Journeys) -> tuple[Floats, Floats]:
+        """The hidden state after each touch, (touches, hidden), and the empty one before."""
+        states = self.read(journeys, states=True).states
+        assert states is not None
+        return states.astype(float), np.zeros(self.hidden)
+
     def predict(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """journey_id, probability (of buying at the journey's end), organic (the same without any touch)."""
         arrays = self.arrays(journeys, covariates)
@@ -125,22 +132,12 @@ class LSTMAttribution(SequenceModel):
     def credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `credits`; low and high are what the channel's uncertainty makes of each touch."""
         won = self.converting(journeys, covariates)
-        out, touches = credit_frame(won, self.shares(won), self.method), len(won.codes)
-        (low, high), tested = self._ratios(), self.effects_["tested"].to_numpy()
-        given = out["credit"].to_numpy()[:touches]  # touches come first, in their order; then what is organic
-        out["low"] = np.append((given * low[won.codes]).clip(0, 1), np.full(len(out) - touches, np.nan))
-        out["high"] = np.append((given * high[won.codes]).clip(0, 1), np.full(len(out) - touches, np.nan))
-        out["calibrated"] = np.append(tested[won.codes], np.full(len(out) - touches, self.calibrated_ == "calibrated"))
-        return out
+        whole = self.calibrated_ == "calibrated"
+        return on_touches(credit_frame(won, self.shares(won), self.method), won.codes, self.effects_, whole)
 
     def channel_credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `channel_credits` with intervals."""
-        out = super().channel_credit(journeys, covariates)
-        low, high = self._ratios()
-        out.loc[: len(low) - 1, "low"] = out["conversions"].to_numpy()[:-1] * low
-        out.loc[: len(low) - 1, "high"] = out["conversions"].to_numpy()[:-1] * high
-        out["calibrated"] = [*self.effects_["tested"], self.calibrated_ == "calibrated"]
-        return out
+        return on_channels(super().channel_credit(journeys, covariates), self.effects_, self.calibrated_ == "calibrated")
 
     def summary(self) -> str:
         """For a manager."""
@@ -156,11 +153,6 @@ class LSTMAttribution(SequenceModel):
         note = {"calibrated": "held against tests of every channel", "partly": "held against tests of some channels",
                 "uncalibrated": "no test stands behind it: do not move money by it"}[self.calibrated_]  # fmt: skip
         return f"conversions that would be missing: {best or 'none that can be told'}; {cannot} channels cannot be ranked; {note}"
-
-    def _ratios(self) -> tuple[Floats, Floats]:
-        """Low and high as multiples of the credit."""
-        share = np.maximum(self.share_, 1e-12)
-        return np.maximum(self.effects_["low"].to_numpy(), 0) / share, self.effects_["high"].to_numpy() / share
 
     def _chances(self, reading: Reading, journeys: Journeys) -> tuple[Floats, Floats]:
         added = reading.added * self.cut_[journeys.codes]

@@ -14,6 +14,8 @@ from liftwise.core.errors import CannotTell, InputError
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+FEWEST = 50  # purchases and non-purchases without which nothing is learned
+
 
 @dataclass(frozen=True)
 class Label:
@@ -166,6 +168,19 @@ class Journeys:
         """Raise when there is nothing to give credit for."""
         if self.conversions.sum() <= 0:
             raise CannotTell("no journey converted", fix="deliver orders of the people who were touched")
+
+
+def refuse_few(size: int, bought: int, touches: int) -> None:
+    """Raise CannotTell where a model that tells buyers from others has too few of either, or nobody was touched."""
+    if bought == 0:
+        raise CannotTell("no journey converted", fix="deliver orders of the people who were touched")
+    if bought == size:
+        raise CannotTell("every journey converted: nothing to compare them with", fix="deliver those who did not buy, too")
+    if touches == 0:
+        raise CannotTell("nobody was touched", fix="deliver touchpoints")
+    if min(bought, size - bought) < FEWEST:
+        few = min(bought, size - bought)
+        raise CannotTell(f"only {few} journeys that did{'' if bought == few else ' not'} convert", fix=f"{FEWEST} are the least")
 
 
 def _refuse_strange(strange: set[str]) -> None:

@@ -17,12 +17,13 @@ from scipy.sparse import csr_array
 
 from liftwise.core.errors import InputError
 from liftwise.models.attribution.journeys import Floats, Ints, Journeys, channel_frame, credit_frame
+from liftwise.models.attribution.stages import ForetellsStages, log_odds
 
 TOLERANCE = 1e-11
 ITERATIONS = 20_000
 
 
-class Markov:
+class Markov(ForetellsStages):
     """The chain of order `order`.
 
     Attributes
@@ -31,6 +32,8 @@ class Markov:
     removal_ : (channels,) share of conversions lost when the channel is removed.
     share_ : (channels,) removal effects scaled to 1.
     conversion_ : probability that a journey converts.
+    states_ : (states,) histories that were seen, the last `order` channels as digits in base channels + 1.
+    absorbed_ : (states,) probability of conversion from each; visits_ : (states,) how often it was passed.
 
     Notes
     -----
@@ -41,6 +44,8 @@ class Markov:
     >>> chain = Markov().fit(paths)
     >>> dict(zip(chain.channels_, chain.removal_.round(3).tolist()))
     {'a': 0.333, 'b': 1.0}
+    >>> chain.predict(paths)["probability"].round(3).tolist()
+    [0.667, 0.333, 0.667]
     """
 
     def __init__(self, *, order: int = 1) -> None:
@@ -66,20 +71,21 @@ class Markov:
         arrays = journeys if isinstance(journeys, Journeys) else Journeys.of(journeys)
         arrays.require_conversions()
         self.channels_ = arrays.channels
-        start, into, newest = _chain(arrays, self.order)
-        self.conversion_, lost = _solve(start, into, newest, len(arrays.channels))
+        start, into, self.states_, self.visits_ = _chain(arrays, self.order)
+        newest = (self.states_ % (len(arrays.channels) + 1)) - 1
+        self.conversion_, lost, self.absorbed_ = _solve(start, into, newest, len(arrays.channels))
         self.removal_ = np.clip(lost, 0.0, 1.0)
         total = self.removal_.sum()
         self.share_ = self.removal_ / total if total > 0 else np.full(len(self.removal_), 1 / max(len(self.removal_), 1))
         return self
 
-    def credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
+    def credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `credits`; a channel that was not there when fitting is refused."""
         arrays = self._known(journeys)
         arrays.require_conversions()
         return credit_frame(arrays, self._shares(arrays), self.method)
 
-    def channel_credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
+    def channel_credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `channel_credits`: conversions with a touch shared by removal effect; those without are `organic`."""
         arrays = self._known(journeys)
         arrays.require_conversions()
@@ -89,11 +95,36 @@ class Markov:
             frame.loc[: len(self.channels_) - 1, column] = self.share_ * total
         return frame
 
-    def predict(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
-        """journey_id, probability: the same for all who were touched; the chain knows no more of a journey's start."""
+    def predict(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
+        """journey_id, probability: of conversion in the end, from the journey's last channels on.
+
+        A history that was not seen when fitting counts as the longest part of it that was, from its end (Katz 1987). Nobody
+        without a touch is in the chain: their probability is not a number.
+        """
         arrays = self._known(journeys)
-        probability = np.where(arrays.lengths > 0, self.conversion_, np.nan)
+        chance, touched = self._from_here(arrays), arrays.lengths > 0
+        probability = np.full(len(arrays.ids), np.nan)
+        probability[touched] = chance[arrays.offsets[1:][touched] - 1]
         return pd.DataFrame({"journey_id": arrays.ids, "probability": probability})
+
+    def states(self, journeys: Journeys) -> tuple[Floats, Floats]:
+        """Log-odds of conversion from the last channels on, (touches, 1); before any, those of all journeys."""
+        return log_odds(self._from_here(self._known(journeys)))[:, None], log_odds(np.array([self.conversion_]))
+
+    def _from_here(self, arrays: Journeys) -> Floats:
+        """(touches,) probability of conversion after each touch."""
+        base = len(self.channels_) + 1
+        wanted, out = _encode(arrays.offsets, arrays.codes, self.order, base), np.full(len(arrays.codes), np.nan)
+        for length in range(self.order, -1, -1):
+            missing = np.flatnonzero(np.isnan(out))
+            if not len(missing):
+                break
+            known, group = np.unique(self.states_ % base**length, return_inverse=True)
+            mean = np.bincount(group, self.absorbed_ * self.visits_) / np.bincount(group, self.visits_)
+            ends = wanted[missing] % base**length
+            at = np.minimum(np.searchsorted(known, ends), len(known) - 1)
+            out[missing] = np.where(known[at] == ends, mean[at], np.nan)
+        return out
 
     def _known(self, journeys: pd.DataFrame | Journeys) -> Journeys:
         return journeys.recoded(self.channels_) if isinstance(journeys, Journeys) else Journeys.of(journeys, self.channels_)
@@ -103,8 +134,8 @@ class Markov:
         return weight / np.bincount(arrays.owner, weight, minlength=len(arrays.ids))[arrays.owner]
 
 
-def _chain(arrays: Journeys, order: int) -> tuple[Floats, csr_array, Ints]:
-    """Start probabilities (states,), transitions (states, states + 2: …, conversion, null) and each state's newest channel."""
+def _chain(arrays: Journeys, order: int) -> tuple[Floats, csr_array, Ints, Floats]:
+    """Start probabilities (states,), transitions (states, states + 2: …, conversion, null), states and how often each is passed."""
     weight = arrays.conversions + arrays.nulls
     states = _encode(arrays.offsets, arrays.codes, order, len(arrays.channels) + 1)
     distinct, at = _compact(states, (len(arrays.channels) + 1) ** order)
@@ -115,7 +146,7 @@ def _chain(arrays: Journeys, order: int) -> tuple[Floats, csr_array, Ints]:
     total = matrix.sum(axis=1)
     scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     matrix.data *= np.repeat(scale, np.diff(matrix.indptr))
-    return start / start.sum(), matrix, (distinct % (len(arrays.channels) + 1)) - 1
+    return start / start.sum(), matrix, distinct, total
 
 
 def _compact(states: Ints, space: int) -> tuple[Ints, Ints]:
@@ -181,8 +212,8 @@ def _count(offsets: Ints, at: Ints, weight: Floats, conversions: Floats, nulls: 
     return rows[:used], columns[:used], values[:used], start
 
 
-def _solve(start: Floats, matrix: csr_array, newest: Ints, channels: int) -> tuple[float, Floats]:
-    """Probability of conversion with nothing removed, and the share of it lost by removing each channel.
+def _solve(start: Floats, matrix: csr_array, newest: Ints, channels: int) -> tuple[float, Floats, Floats]:
+    """Probability of conversion with nothing removed, the share of it lost by removing each channel, and that from each state.
 
     p = A p + b for all scenarios at once, columns 0 (none removed) and 1…K; in scenario c, p of states whose newest channel
     is c is zero. The iteration only grows, so it stops when no entry moves by more than `TOLERANCE`.
@@ -200,4 +231,4 @@ def _solve(start: Floats, matrix: csr_array, newest: Ints, channels: int) -> tup
             break
     reached = start @ p
     base = float(reached[0])
-    return base, (1.0 - reached[1:] / base if base > 0 else np.zeros(channels))
+    return base, (1.0 - reached[1:] / base if base > 0 else np.zeros(channels)), p[:, 0]

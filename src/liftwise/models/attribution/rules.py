@@ -1,19 +1,24 @@
 """Credit rules: each looks at a touch's place in its journey and at nothing else.
 
 They are what dashboards show, so they are here to be compared with, not to be believed: even with randomised exposure they
-measure frequency and position, not effect.
+measure frequency and position, not effect. They share out conversions that there were, so they foretell none, and what they
+give a touch is known only once the journey is over, so nothing can be read from it about what came next: `predict` and
+`influence` say that they cannot tell.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 import pandas as pd
 
-from liftwise.core.errors import InputError
-from liftwise.models.attribution.journeys import Floats, Journeys, channel_frame, credit_frame
+from liftwise.core.errors import CannotTell, InputError
+from liftwise.models.attribution.journeys import Floats, Ints, Journeys, channel_frame, credit_frame
+from liftwise.models.attribution.stages import SOON
+
+FORETELL = "ask Markov, Shapley, SurvivalAttribution or LSTMAttribution"
 
 
 class Rule(ABC):
@@ -37,17 +42,47 @@ class Rule(ABC):
         weights = self.weights(journeys)
         return weights / np.bincount(journeys.owner, weights, minlength=len(journeys.ids))[journeys.owner]
 
-    def credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
+    def credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `credits` of the converting journeys."""
         arrays = _arrays(journeys)
         arrays.require_conversions()
         return credit_frame(arrays, self.shares(arrays), self.method)
 
-    def channel_credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
+    def channel_credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `channel_credits`."""
         arrays = _arrays(journeys)
         arrays.require_conversions()
         return channel_frame(arrays, self.shares(arrays), self.method)
+
+    def predict(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> NoReturn:
+        """Nothing: a rule knows no journey that did not convert.
+
+        Raises
+        ------
+        CannotTell
+            Always.
+        """
+        raise CannotTell(f"{self._name} shares out conversions and predicts none", fix=FORETELL)
+
+    def influence(
+        self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None, *, person: Ints | None = None,
+        within: float = SOON, level: float = 0.90, seed: int = 7,
+    ) -> NoReturn:  # fmt: skip
+        """Nothing: see the top of the file.
+
+        Raises
+        ------
+        CannotTell
+            Always.
+        """
+        raise CannotTell(
+            f"what {self._name} gives a touch hangs on its place in a journey that is over: it tells of no later stage",
+            fix=FORETELL,
+        )
+
+    @property
+    def _name(self) -> str:
+        return self.method.replace("_", " ")
 
 
 def _arrays(journeys: pd.DataFrame | Journeys) -> Journeys:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import io
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -13,19 +13,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from liftwise.core.errors import CannotTell, InputError
+from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.models.attribution.batches import Scale, Tensors
-from liftwise.models.attribution.journeys import Journeys, channel_frame, credit_frame
+from liftwise.models.attribution.batches import Tensors
+from liftwise.models.attribution.journeys import Journeys, channel_frame, credit_frame, refuse_few
 from liftwise.models.attribution.network import Attention, Joint
+from liftwise.models.attribution.scale import Scale
+from liftwise.models.attribution.stages import ForetellsStages
 from liftwise.models.attribution.training import Tests, train
 
 Given = pd.DataFrame | Journeys | Sequence[Callable[[], Journeys]]
 LABELS = 500  # values of a label that get a place of their own: the most frequent
-FEWEST = 50  # purchases and non-purchases without which nothing is learned
 
 
-class SequenceModel(ABC):
+class SequenceModel(ForetellsStages):
     """A network over journeys.
 
     Parameters
@@ -72,7 +73,7 @@ class SequenceModel(ABC):
         self.names_ = {name: _names(first, name) for name in self.labels}
         sizes = [_counts(part(), first) for part in parts]
         size, bought, touches = (int(sum(column)) for column in zip(*sizes, strict=True))
-        _refuse(size, bought, touches)
+        refuse_few(size, bought, touches)
         self.rate_ = bought / (bought + (size - bought) / self.kept_)
         tests = tests_of(lift, self.channels_, self.rate_)
         start = float(np.log(bought / (size - bought)))
@@ -203,15 +204,3 @@ def _counts(part: Journeys, first: Journeys) -> tuple[int, int, int]:
     if part.kept != first.kept:
         raise InputError("parts of journeys of which different shares were kept", fix="sample them all alike")
     return len(part.ids), int((part.conversions > 0).sum()), len(part.codes)
-
-
-def _refuse(size: int, bought: int, touches: int) -> None:
-    if bought == 0:
-        raise CannotTell("no journey converted", fix="deliver orders of the people who were touched")
-    if bought == size:
-        raise CannotTell("every journey converted: nothing to compare them with", fix="deliver those who did not buy, too")
-    if touches == 0:
-        raise CannotTell("nobody was touched", fix="deliver touchpoints")
-    if min(bought, size - bought) < FEWEST:
-        few = min(bought, size - bought)
-        raise CannotTell(f"only {few} journeys that did{'' if bought == few else ' not'} convert", fix=f"{FEWEST} are the least")

@@ -24,9 +24,10 @@ from scipy.special import expit
 from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import spawn
 from liftwise.models.attribution.journeys import Floats, Ints, Journeys, channel_frame, credit_frame
+from liftwise.models.attribution.stages import ForetellsStages, log_odds
 
 
-class Shapley:
+class Shapley(ForetellsStages):
     """Set-Shapley on conversion rates.
 
     Parameters
@@ -99,21 +100,27 @@ class Shapley:
         self.value_ = self._values(np.array([(1 << k) - 1]))[0]
         return self
 
-    def credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
+    def credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `credits`; a channel that was not there when fitting is refused."""
         arrays = self._known(journeys).converting()
         return credit_frame(arrays, self._shares(arrays), self.method)
 
-    def channel_credit(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
+    def channel_credit(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Table `channel_credits`: the credits of all journeys by channel."""
         sets = _by_set(self._known(journeys))
         return channel_frame(sets, self._shares(sets), self.method)
 
-    def predict(self, journeys: pd.DataFrame | Journeys) -> pd.DataFrame:
+    def predict(self, journeys: pd.DataFrame | Journeys, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """journey_id, probability: v of the journey's set of channels."""
         arrays = self._known(journeys)
         at, wanted = pd.factorize(_masks(arrays), sort=True)
         return pd.DataFrame({"journey_id": arrays.ids, "probability": self._worth(wanted)[at]})
+
+    def states(self, journeys: Journeys) -> tuple[Floats, Floats]:
+        """Log-odds of v of the channels so far, (touches, 1); before any, those of v(∅)."""
+        arrays = self._known(journeys)
+        at, wanted = pd.factorize(_so_far(arrays.offsets, arrays.codes), sort=True)
+        return log_odds(self._worth(wanted)[at])[:, None], log_odds(self.rates_[:1])
 
     def _known(self, journeys: pd.DataFrame | Journeys) -> Journeys:
         if not isinstance(journeys, Journeys):
@@ -198,6 +205,18 @@ def _bits(offsets: Ints, codes: Ints) -> Ints:  # pragma: no cover - compiled
         for j in range(offsets[k], offsets[k + 1]):
             masks[k] |= np.int64(1) << codes[j]
     return masks
+
+
+@njit(cache=True)
+def _so_far(offsets: Ints, codes: Ints) -> Ints:  # pragma: no cover - compiled
+    """Channels up to each touch as bits, (touches,)."""
+    sets = np.zeros(len(codes), np.int64)
+    for k in range(len(offsets) - 1):
+        mask = np.int64(0)
+        for j in range(offsets[k], offsets[k + 1]):
+            mask |= np.int64(1) << codes[j]
+            sets[j] = mask
+    return sets
 
 
 @njit(cache=True)

@@ -1,0 +1,47 @@
+"""What is known of people as inputs of a model: centred, scaled, and marked where it is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from liftwise.models.attribution.journeys import Floats, Journeys
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How facts become inputs: centre and spread of each, and where one is missing (then it counts as average, and is marked)."""
+
+    names: tuple[str, ...]
+    centre: Floats
+    spread: Floats
+    missing: np.ndarray
+
+    @classmethod
+    def of(cls, journeys: Journeys) -> Scale:
+        """Learned from the journeys that are fitted."""
+        facts = journeys.facts
+        if not facts.size:
+            return cls((), np.empty(0), np.empty(0), np.empty(0, bool))
+        hole = np.isnan(facts)
+        some = np.where(hole.all(axis=0), 0.0, facts)
+        centre, spread = np.nanmean(some, axis=0), np.nanstd(some, axis=0)
+        return cls(journeys.fact_names, centre, np.where(spread > 0, spread, 1.0), np.asarray(hole.any(axis=0)))
+
+    @property
+    def width(self) -> int:
+        """Inputs."""
+        return max(1, len(self.names) + int(self.missing.sum()))
+
+    def inputs(self, journeys: Journeys) -> np.ndarray:
+        """(n, width), those that are missing at 0; a constant without facts."""
+        if not self.names:
+            return np.zeros((len(journeys.ids), 1), np.float32)
+        facts = np.full((len(journeys.ids), len(self.names)), np.nan)
+        for k, name in enumerate(self.names):
+            if name in journeys.fact_names and len(journeys.facts):
+                facts[:, k] = journeys.facts[:, journeys.fact_names.index(name)]
+        hole = np.isnan(facts)
+        scaled = np.where(hole, 0.0, (facts - self.centre) / self.spread).clip(-6, 6)
+        return np.column_stack([scaled, hole[:, self.missing]]).astype(np.float32)
