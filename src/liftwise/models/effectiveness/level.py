@@ -2,7 +2,8 @@
 
 A test of a campaign says how much it really brought; the outcomes of its assignments say how much was counted. Their ratio, pooled over
 subjects by random effects (DerSimonian and Laird 1986) and drawn to 1 by its standard error, turns f into what is incremental. Subjects with
-tests of their own keep their own ratio as far as it is known.
+tests of their own keep their own ratio as far as it is known. One campaign is not the next: how much ratios differ between subjects is drawn to
+`APART`, so that a single test, however exact, does not fix the level of all posts to come.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pandas as pd
 from liftwise.core.uncertainty import Floats
 
 DOUBT = 0.5  # sd of the ratio before any test
+APART, COUNTS = 0.4, 2.0  # sd of ratios between subjects before any test, and the degrees of freedom that this is worth
 PER_SPEND = "_per_spend"
 LEAST = 0.0
 
@@ -96,7 +98,8 @@ def _pool(ratio: Floats, error: Floats) -> tuple[float, float, float]:
     mean = float((w * ratio).sum() / w.sum())
     excess = float((w * (ratio - mean) ** 2).sum()) - (len(ratio) - 1)
     scale = float(w.sum() - (w**2).sum() / w.sum())
-    between = max(0.0, excess / scale) if scale > 0 else 0.0
+    seen, more = max(0.0, excess / scale) if scale > 0 else 0.0, len(ratio) - 1
+    between = (COUNTS * APART**2 + more * seen) / (COUNTS + more)
     w = 1 / (error**2 + between)
     mean, precision = float((w * ratio).sum() / w.sum()), float(w.sum())
     return between, (mean * precision + 1 / DOUBT**2) / (precision + 1 / DOUBT**2), float((precision + 1 / DOUBT**2) ** -0.5)

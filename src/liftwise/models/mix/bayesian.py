@@ -30,7 +30,7 @@ from liftwise.models.mix.family import RECENT, Curves, Data, Learned
 from liftwise.models.mix.laplace import laplace
 from liftwise.models.mix.posterior import Posterior
 from liftwise.models.mix.priors import MEDIA, Prior
-from liftwise.models.mix.sampled import Sampled
+from liftwise.models.mix.sampled import Sampled, believed
 from liftwise.models.mix.structural import StructuralMix
 
 SHAPE = np.array([[0.2, 0.8], [0.1, 0.4], [0.0, 0.7], [np.log(0.15), 0.6], [np.log(0.1), 1.0]])
@@ -117,14 +117,14 @@ class BayesianMix(Sampled):
     def _sampled(
         self, data: Data, train: np.ndarray, chains: int, samples: int, tune: int, targets: tuple[float, ...] = TARGETS[:1]
     ) -> tuple[MixData, Posterior, nuts.Chains]:
-        """Drawn again in smaller steps, by the next of `targets`, as long as a chain diverges."""
+        """Drawn again in smaller steps, by the next of `targets`, as long as a chain diverges or too little is known of the tails."""
         mix, unit = self._assembled(data, train)
         normal, gradients = laplace(mix, mix.dimensions), 0
         for target in targets:
             drawn = nuts.sample(mix, normal.mode, normal.root, seed=self.seed, chains=chains, draws=samples, tune=tune,
                                 threads=self.threads, target=target)  # fmt: skip
             gradients += drawn.gradients
-            if not drawn.diverged:
+            if not drawn.diverged and (chains == 1 or believed(drawn.theta)):
                 break
         flat = drawn.theta.reshape(-1, mix.dimensions)
         posterior = Posterior.of(flat[_spread(len(flat), max(self.draws, CENTRE // data.shape[0]))], mix, unit)

@@ -43,7 +43,16 @@ class Sampled(Member):
 
     def _judge(self, theta: Floats, diverged: int, gradients: int) -> None:
         """Set `diagnostics_` and `state_` from chains (chains, draws, parameters)."""
-        told = {"rhat": float(rhat(theta).max()), "ess_bulk": float(bulk_ess(theta).min()), "ess_tail": float(tail_ess(theta).min()),
-                "divergences": diverged, "gradients": gradients}  # fmt: skip
-        fine = told["rhat"] < APART and min(told["ess_bulk"], told["ess_tail"]) > ENOUGH and not diverged
-        self.diagnostics_, self.state_ = pd.DataFrame([told]), "published" if fine else "preview"
+        told = {**agreement(theta), "divergences": diverged, "gradients": gradients}
+        self.diagnostics_, self.state_ = pd.DataFrame([told]), "published" if believed(theta) and not diverged else "preview"
+
+
+def agreement(theta: Floats) -> dict[str, float]:
+    """rhat, ess_bulk and ess_tail of the worst parameter of chains (chains, draws, parameters)."""
+    return {"rhat": float(rhat(theta).max()), "ess_bulk": float(bulk_ess(theta).min()), "ess_tail": float(tail_ess(theta).min())}
+
+
+def believed(theta: Floats) -> bool:
+    """Whether chains agree and know enough in the middle and in the tails."""
+    told = agreement(theta)
+    return told["rhat"] < APART and min(told["ess_bulk"], told["ess_tail"]) > ENOUGH
