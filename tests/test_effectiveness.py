@@ -494,6 +494,17 @@ def test_the_kept_are_scored_by_the_whole_model(
         score_grid(model, rates=tables["rates"], after=date(2099, 1, 1))
 
 
+def test_a_grid_is_screened_though_trees_alone_foretell(
+    world: CreatorWorld, tables: dict[str, pd.DataFrame], coming: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liftwise.models.effectiveness.blend._simplex", lambda *_: np.array([0.0, 1.0, 0.0]))
+    trees = fitted(Effectiveness(metric="engagements", networks=1), world, tables)
+    assert [trees.member_.members[k].name for k in trees.learned_.used] == ["trees", "mixed"]
+    found = score_grid(trees, rates=tables["rates"], after=AFTER, events=coming, top=0.02, keep_all=0)
+    rows = found.table.assign(decided_on=pd.Timestamp(AFTER))
+    np.testing.assert_allclose(trees.learned_.share(Design.of(rows, trees.facts_))[:, 0], 1.0)
+
+
 # -- the family
 
 

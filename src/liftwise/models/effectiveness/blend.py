@@ -43,6 +43,10 @@ class BlendMember:
             task.design.i[rows] % (len(task.facts.influencer_ids) + 1), minlength=len(task.facts.influencer_ids) + 1
         )
         used = tuple(k for k in range(len(self.members)) if not self.weights or max(w[k] for w in self.weights.values()) > 0)
+        if not any(
+            self.members[k].screens for k in used
+        ):  # grids are screened by a member that is a sum of small arrays, whatever its weight
+            used += tuple(k for k, member in enumerate(self.members) if member.screens)[-1:]
         return Blended(tuple(self.members[k].learn(task, rows) for k in used), self, known, used)
 
     def tune(self, found: list[Floats], target: Floats, warm: np.ndarray) -> dict[str, float]:

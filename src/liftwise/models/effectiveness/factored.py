@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -267,6 +267,7 @@ class FactoredMember:
     networks: int = 3
     size: tuple[int, int, float] | None = None
     name: str = "factored net"
+    screens: ClassVar[bool] = True  # whether what is learned is a sum of small arrays (see `grid`)
 
     def choose(self, task: Task, rows: np.ndarray, later: np.ndarray) -> dict[str, Any]:
         """Factors, width and decay by one network each."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("impressions", "engagements", "conversions", "revenue", "brand_equity")
 FEWEST = 60  # assignments below which nothing can be said
-FEW = 0.05
+FEW = 0.05  # of outcomes above zero; below their quantile lies what a zero may have been
 CHUNK = 200_000  # tuples whose features are held at a time
 SMEAR = (0.0, 1.5)  # how far the mean may lie above the median, in units of s²/2
 

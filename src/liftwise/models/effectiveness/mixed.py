@@ -12,7 +12,7 @@ better than nets and trees do.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -275,6 +275,7 @@ class MixedMember:
     """Learns the lines of all outcomes, then creators' own levels. alone : look at no other outcome than the one that is asked for."""
 
     name: str = "mixed"
+    screens: ClassVar[bool] = True  # whether what is learned is a sum of small arrays (see `grid`)
     alone: bool = False
 
     def choose(self, task: Task, rows: np.ndarray, later: np.ndarray) -> dict[str, Any]:

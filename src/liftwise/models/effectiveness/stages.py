@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -114,6 +114,7 @@ class BoostedMember:
     extra: Extra | None = None
     rounds: dict[str, int] = field(default_factory=dict)
     name: str = "boosted"
+    screens: ClassVar[bool] = False  # whether what is learned is a sum of small arrays (see `grid`)
 
     def choose(self, task: Task, rows: np.ndarray, later: np.ndarray) -> dict[str, Any]:
         """Rounds of each stage, by when `later` rows gain no more."""
