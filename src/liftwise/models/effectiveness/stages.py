@@ -20,7 +20,7 @@ from liftwise.models.effectiveness.member import DATABASES, Task, Terms
 from liftwise.models.effectiveness.trees import Table, Trees, grow, library
 
 # rounds and leaves of each stage: with many rows, with few
-SIZES = {"influencer": ((400, 31), (250, 15)), "history": ((400, 31), (250, 15)), "market": ((80, 6), (60, 4))}
+SIZES = {"influencer": ((400, 31), (250, 15)), "history": ((700, 31), (250, 15)), "market": ((80, 6), (60, 4))}
 LINE = "plain line"  # what a ridge regression expects: trees alone need many splits for a slope
 MANY = 20_000
 TIMES = (1, 3)  # how often trees that foretell are grown and averaged: with many rows, with few
