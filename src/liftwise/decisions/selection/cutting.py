@@ -33,10 +33,8 @@ Ints = NDArray[np.int64]
 ROUNDS, PLANS = 60, 40  # of the linear program, and of plans
 CLOSE = 1e-4  # share of the people asked for by which the linear program may fall short
 KEEP = 0.8  # of the running mean of its answers, at each
-STALLED, MENDED = (
-    1e-3,
-    1e-3,
-)  # shares of the bound: better by less in six rounds is no better; gap of plans under rows that are enough
+STALLED = 1e-3  # share of the bound: better by less in six rounds is no better
+MENDED = 1e-3  # gap of plans under rows that are enough
 SEARCH = 0.3  # of the time that is left, for one search of the relaxation
 CLIMBS = 10  # from plan to better plan, at a time
 PATIENCE = 0.4  # share of the time that the linear program may take
