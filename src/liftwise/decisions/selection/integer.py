@@ -25,7 +25,9 @@ Ints = NDArray[np.int64]
 KEPT = 40_000  # candidates a leaf remembers, those that cost least
 FREE = 100  # candidates of the first core
 NEAR = 1e-3  # of the bound: a plan that close is near it
-ENOUGH = 8  # times as many candidates as planned are taken near the bound, where they are all that could still be in a better plan
+ENOUGH = (
+    8  # times as many candidates as planned are taken near the bound, where they are all that could still be in a better plan
+)
 SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
 MANY = 200_000
 Told = Callable[[float, float], None]
