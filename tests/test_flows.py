@@ -26,6 +26,7 @@ from liftwise.flows.plan import default_rules, plan
 from liftwise.flows.reach import reach, reach_rule
 from liftwise.flows.refresh import refresh
 from liftwise.outputs.reports import write_html, write_table, write_xlsx
+from liftwise.outputs.reports.words import short
 from liftwise.sources.simulator.truth import Truth
 from liftwise.store.workspace import Workspace
 
@@ -190,8 +191,12 @@ def test_a_campaign_enters_the_mix_once(market: Workspace) -> None:
 
 
 def test_the_report_says_it_all_without_a_network(market: Workspace, tmp_path: Path) -> None:
-    plan(market, 20_000)
+    made = plan(market, 20_000)
     page = write_html(market, tmp_path / "r.html").read_text(encoding="utf-8")
+    told = short(
+        made.selection.assignments["predicted"].sum(), market.settings.currency
+    )  # as the plan itself says, not less its risk
+    assert f"Plan: predicted revenue</span><b>{told}" in page
     for title in (
         "At a glance",
         "The plan",

@@ -67,7 +67,7 @@ def overview(ws: Workspace) -> Section | None:
         cards.append(
             (
                 "Plan: predicted " + last["metric"].replace("_", " "),
-                short(last["value"], money),
+                short(_lines(ws, last["plan_id"])["predicted"].sum(), money),
                 f"for {short(last['cost'], currency)}",
             )
         )
@@ -81,13 +81,19 @@ def overview(ws: Workspace) -> Section | None:
     return Section("overview", "At a glance", "What came in, what it caused, and what to do next.", cards=tuple(cards))
 
 
+def _lines(ws: Workspace, plan_id: str) -> pd.DataFrame:
+    """Who posts what in a plan."""
+    plans = ws.ledger.table("plans")
+    return plans[plans["plan_id"] == plan_id]
+
+
 def plan(ws: Workspace) -> Section | None:
     """The latest plan, line by line, each with its reason."""
     runs = _plan_runs(ws)
     if runs.empty:
         return None
     run = runs.iloc[-1]
-    lines = ws.ledger.table("plans").query("plan_id == @run.plan_id").sort_values(["week", "event_id", "influencer_id"])
+    lines = _lines(ws, run["plan_id"]).sort_values(["week", "event_id", "influencer_id"])
     currency = ws.settings.currency
     events = ws.warehouse.table("events", ["event_id", "name"]).set_index("event_id")["name"]
     sentence = (
