@@ -111,6 +111,10 @@ class Member(Counterfactuals):
             order = (starts[:, None] + np.arange(BLOCK)).ravel()[:weeks]
             yield replace(data, y=fitted + residual[:, order].ravel())
 
+    def _told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> Data:
+        """The data with what the member hears of lift tests."""
+        return data
+
     # -- fitting -------------------------------------------------------------------------------------------------------
 
     def learn(self, data: Data, train: np.ndarray) -> Learned:
@@ -136,7 +140,7 @@ class Member(Counterfactuals):
         """
         self.design_ = Design.of(weekly, self.holdout)
         self.notes_ = self.design_.notes
-        data, weeks = Data.of(self.design_, self.per_year), len(self.design_.weeks)
+        data, weeks = self._told(Data.of(self.design_, self.per_year), lift, lift_weeks), len(self.design_.weeks)
         if weeks - self.holdout < NEEDED:
             raise CannotTell(
                 f"{weeks} periods leave {weeks - self.holdout} to learn from", fix="shorten measure.holdout or add history"

@@ -6,12 +6,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from liftwise.core.uncertainty import Floats
 from liftwise.models.mix.design import Design
+
+if TYPE_CHECKING:
+    from liftwise.models.mix.experiments import Experiments
 
 LAGS = 13
 FEW = 0.05  # of the weeks may lie beyond all seen: the largest ones always do
@@ -22,7 +25,7 @@ class Data:
     """A design as arrays, in units of each region's mean revenue.
 
     base : (rows, columns), rows = regions · weeks. parts : baseline or outside, for each column. whole : (rows,) complete rows.
-    y : (rows,). spend : (channels, regions, weeks) in usual spend.
+    y : (rows,). spend : (channels, regions, weeks) in usual spend. experiments : lift tests, for members that learn from them.
     """
 
     design: Design
@@ -31,6 +34,7 @@ class Data:
     whole: np.ndarray
     y: Floats
     spend: Floats
+    experiments: Experiments | None = None
 
     @classmethod
     def of(cls, design: Design, per_year: float) -> Data:
@@ -42,7 +46,8 @@ class Data:
     @cached_property
     def digest(self) -> bytes:
         """Of everything a member may learn from."""
-        arrays = (self.base, self.whole, self.y, self.spend, self.design.size)
+        arrays = [self.base, self.whole, self.y, self.spend, self.design.size]
+        arrays += [] if self.experiments is None else list(self.experiments.tests._replace(expected=np.empty(0)))
         return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).digest()
 
     @property

@@ -13,14 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from liftwise.core.transforms import hill
 from liftwise.core.uncertainty import Floats
 from liftwise.models.mix.errors_in_time import Lasting
+from liftwise.models.mix.experiments import Experiments
 from liftwise.models.mix.family import Curves, Data, Learned, Member
 from liftwise.models.mix.hill_curves import HillCurves, carry
 
 WALKS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)  # variance of the level's step, noise being 1
+COMMONS = (0.0, 0.1, 0.3, 1.0, 3.0)  # variance of what moves all regions at once, a region's own being 1
 SHARE, WIDE = 0.04, 0.8  # a channel's share of revenue, in common: median, sd of its log
 APART, WIDELY = 0.5, 0.5  # sd of channels' shares about it, as a part of it: median, sd of its log
 BOND = 0.5  # a pair's, in the common share
@@ -38,6 +41,12 @@ class Tuning:
     walk: float
     noise: float
     theta: Floats
+    common: float = 0.3
+
+    def errors(self, data: Data, train: np.ndarray, noise: float | None = None) -> Lasting:
+        """Their covariance."""
+        scale = self.noise if noise is None else noise
+        return Lasting.of(walk_covariance(self.walk, data.shape[1]) * scale, data, train, self.common)
 
 
 class StructuralMix(Member):
@@ -45,9 +54,15 @@ class StructuralMix(Member):
 
     name = "structural"
     shared = True
+    hears = True
 
     def __init__(self, *, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 200, per_year: float = 52.18) -> None:
         super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
+
+    def _told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> Data:
+        experiments, notes = Experiments.read(lift, lift_weeks, data.design)
+        self.notes_ = (*self.notes_, *notes)
+        return replace(data, experiments=experiments)
 
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
         channels = len(data.spend)
@@ -60,9 +75,7 @@ class StructuralMix(Member):
             promising = self._promising(data, train, best, pairs)
             if promising is None:
                 break
-            other, its = self._top(
-                data, train, Tuning((*best.pairs, promising), best.walk, best.noise, np.append(best.theta, 0.0))
-            )
+            other, its = self._top(data, train, replace(best, pairs=(*best.pairs, promising), theta=np.append(best.theta, 0.0)))
             if its > score - np.log(train.sum()):
                 break
             best, score = other, its
@@ -82,18 +95,22 @@ class StructuralMix(Member):
 
     def _residuals(self, data: Data, train: np.ndarray, tuning: Tuning) -> tuple[Moves, Moves]:
         """θ → whitened residuals with the baseline taken out, then θ itself (its prior is standard normal); and their slopes."""
-        lasting = Lasting.of(walk_covariance(tuning.walk, data.shape[1]) * tuning.noise, data, train)
-        basis = np.linalg.qr(lasting.whiten(data.base))[0]
+        lasting = tuning.errors(data, train)
+        basis = spanned(lasting.whiten(data.base))[0]
 
         def cleared(columns: Floats) -> Floats:
             white = lasting.whiten(columns)
             return white - basis @ (basis.T @ white)
 
+        heard = _heard(data, train)
+
         def residuals(theta: Floats) -> Floats:
-            return np.concatenate([cleared(data.y - media_of(curves_of(theta, len(data.spend), tuning.pairs), data)), theta])
+            curves = curves_of(theta, len(data.spend), tuning.pairs)
+            return np.concatenate([cleared(data.y - media_of(curves, data)), _off(curves, data, heard), theta])
 
         def slopes(theta: Floats) -> Floats:
-            return np.concatenate([-cleared(_media_slopes(theta, data, tuning.pairs)), np.eye(len(theta))])
+            media, lift = _slopes(theta, data, tuning.pairs, heard)
+            return np.concatenate([-cleared(media), -lift, np.eye(len(theta))])
 
         return residuals, slopes
 
@@ -103,18 +120,23 @@ class StructuralMix(Member):
         return replace(tuning, theta=theta), cost
 
     def _tuned(self, data: Data, train: np.ndarray, tuning: Tuning) -> Tuning:
-        """The walk and the noise that explain best what media leave."""
-        left = data.y - media_of(curves_of(tuning.theta, len(data.spend), tuning.pairs), data)
-        best = (np.inf, tuning.walk, tuning.noise)
-        for walk in WALKS:
-            lasting = Lasting.of(walk_covariance(walk, data.shape[1]), data, train)
-            base, white = lasting.whiten(data.base), lasting.whiten(left)
-            q, r = np.linalg.qr(base)
-            free = max(len(white) - base.shape[1], 1)
-            variance = float(((white - q @ (q.T @ white)) ** 2).sum()) / free
-            minus_log = free * np.log(variance) + lasting.log_determinant + 2 * np.log(np.abs(np.diag(r)) + 1e-12).sum()
-            best = min(best, (float(minus_log), walk, variance))
-        return replace(tuning, walk=best[1], noise=best[2])
+        """The walk, what regions have in common and the noise that explain best what media leave."""
+        columns = np.column_stack([data.base, data.y - media_of(curves_of(tuning.theta, len(data.spend), tuning.pairs), data)])
+
+        def judged(errors: Tuning) -> tuple[float, Tuning]:  # −2 log marginal likelihood, and with the noise that is likeliest
+            lasting = errors.errors(data, train, 1.0)
+            white = lasting.whiten(columns)
+            basis, size = spanned(white[:, :-1])
+            free = max(len(white) - basis.shape[1], 1)
+            variance = float(white[:, -1] @ white[:, -1] - ((basis.T @ white[:, -1]) ** 2).sum()) / free
+            return free * float(np.log(variance)) + lasting.log_determinant + float(np.log(size).sum()), replace(
+                errors, noise=variance
+            )
+
+        best = min((judged(replace(tuning, walk=walk)) for walk in WALKS), key=lambda told: told[0])
+        if data.shape[0] > 1:
+            best = min((judged(replace(best[1], common=common)) for common in COMMONS), key=lambda told: told[0])
+        return best[1]
 
     def _promising(self, data: Data, train: np.ndarray, tuning: Tuning, pairs: list[tuple[int, int]]) -> tuple[int, int] | None:
         """The pair whose product goes best with what is left, if any goes upwards with it."""
@@ -122,9 +144,9 @@ class StructuralMix(Member):
             return None
         curves = curves_of(tuning.theta, len(data.spend), tuning.pairs)
         bent = curves.saturated(curves.carried(data.spend))
-        lasting = Lasting.of(walk_covariance(tuning.walk, data.shape[1]) * tuning.noise, data, train)
+        lasting = tuning.errors(data, train)
         main = [x.ravel() for x in bent]
-        basis = np.linalg.qr(lasting.whiten(np.column_stack([data.base, *main])))[0]
+        basis = spanned(lasting.whiten(np.column_stack([data.base, *main])))[0]
         columns = lasting.whiten(np.column_stack([(bent[i] * bent[j]).ravel() for i, j in pairs] + [data.y]))
         columns = columns - basis @ (basis.T @ columns)
         length = np.sqrt((columns[:, :-1] ** 2).sum(axis=0))
@@ -134,7 +156,7 @@ class StructuralMix(Member):
     def _at(self, data: Data, train: np.ndarray, tuning: Tuning) -> Learned:
         curves = curves_of(tuning.theta, len(data.spend), tuning.pairs)
         left = data.y - media_of(curves, data)
-        lasting = Lasting.of(walk_covariance(tuning.walk, data.shape[1]) * tuning.noise, data, train)
+        lasting = tuning.errors(data, train)
         gamma = np.linalg.lstsq(lasting.whiten(data.base), lasting.whiten(left), rcond=None)[0]
         return Learned(gamma, curves, lasting.foreseen(left - data.base @ gamma), tuning)
 
@@ -180,6 +202,13 @@ def media_of(curves: HillCurves, data: Data) -> Floats:
     return (curves.own(carried).sum(axis=0) + curves.synergy(carried)).ravel()
 
 
+def spanned(columns: Floats) -> tuple[Floats, Floats]:
+    """An orthonormal basis of what the columns span, and their squared singular values; columns that say the same twice do no harm."""
+    size, turn = np.linalg.eigh(columns.T @ columns)
+    keep = size > 1e-10 * size[-1]
+    return columns @ (turn[:, keep] / np.sqrt(size[keep])), size[keep]
+
+
 def walk_covariance(walk: float, weeks: int) -> Floats:
     """Noise of variance 1 plus a random walk with steps of variance `walk`."""
     clock = np.arange(1.0, weeks + 1)
@@ -191,25 +220,50 @@ def _positive(x: Floats, sharp: float = 2.5) -> Floats:
     return np.logaddexp(0.0, sharp * x) / sharp
 
 
-def _media_slopes(theta: Floats, data: Data, pairs: Pairs) -> Floats:
-    """Slopes of media by θ, (rows, θ): a channel's own parameter moves only that channel and its pairs, the others no curve's form."""
+def _heard(data: Data, train: np.ndarray) -> Experiments | None:
+    """The tests that ended within the weeks learned from."""
+    if data.experiments is None or not len(data.experiments):
+        return None
+    heard = data.experiments.within(int(np.flatnonzero(train.reshape(data.shape).any(axis=0))[-1]) + 1)
+    return heard if len(heard) else None
+
+
+def _off(curves: HillCurves, data: Data, heard: Experiments | None) -> Floats:
+    """How far tests are from what `curves` say, in their standard errors."""
+    if heard is None:
+        return np.empty(0)
+    bent = curves.saturated(curves.carried(data.spend))
+    return (heard.tests.effect - heard.expected(curves, bent)) / heard.tests.error
+
+
+def _slopes(theta: Floats, data: Data, pairs: Pairs, heard: Experiments | None) -> tuple[Floats, Floats]:
+    """Slopes by θ of media, (rows, θ), and of what tests should have found, in their standard errors, (measurements, θ).
+
+    A channel's own parameter moves only that channel and its pairs, the others no curve's form.
+    """
     channels, step = len(data.spend), 1e-5
     here = curves_of(theta, channels, pairs)
+    shape = (channels, *data.shape)
     bent = here.saturated(here.carried(data.spend)).reshape(channels, -1)
-    out = np.zeros((bent.shape[1], len(theta)))
+    media, lift = np.zeros((bent.shape[1], len(theta))), np.zeros((0 if heard is None else len(heard), len(theta)))
+    partners = [{c} | {j if c == i else i for i, j in pairs if c in (i, j)} for c in range(channels)]
     for at in range(len(theta)):
         moved = theta.copy()
         moved[at] += step
-        there, after = curves_of(moved, channels, pairs), bent
+        there, after, own = curves_of(moved, channels, pairs), bent, None
         if at < 4 * channels:
             c = at % channels
+            own = partners[c]
             if at < 3 * channels:
                 carried = carry(data.spend[c], float(there.retention[c]))
                 after = bent.copy()
                 after[c] = hill(carried, float(there.half[c]), float(there.shape[c])).ravel()
-            out[:, at] = there.beta[c] * after[c] - here.beta[c] * bent[c]
+            media[:, at] = there.beta[c] * after[c] - here.beta[c] * bent[c]
         else:
-            out[:, at] = (there.beta - here.beta) @ bent
+            media[:, at] = (there.beta - here.beta) @ bent
         for (i, j, new), (_, _, old) in zip(there.pairs, here.pairs, strict=True):
-            out[:, at] += new * after[i] * after[j] - old * bent[i] * bent[j]
-    return out / step
+            media[:, at] += new * after[i] * after[j] - old * bent[i] * bent[j]
+        if heard is not None:
+            gained = heard.expected(there, after.reshape(shape), own) - heard.expected(here, bent.reshape(shape), own)
+            lift[:, at] = gained / heard.tests.error
+    return media / step, lift / step
