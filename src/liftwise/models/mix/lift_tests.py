@@ -17,6 +17,7 @@ from liftwise.core.uncertainty import Floats
 from liftwise.models.mix.density import LiftTests
 from liftwise.models.mix.design import Design
 
+CONTRADICTS = 3.0  # standard deviations
 NEEDED = ("test_id", "channel", "starts_on", "ends_on", "effect", "standard_error")
 
 
@@ -76,6 +77,22 @@ def read(
         names,
         notes,
     )  # fmt: skip
+
+
+def compared(
+    names: Sequence[str], tests: LiftTests, fit: tuple[Floats, Floats], alone: tuple[Floats, Floats]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Each measurement beside what the fit and what the weeks alone expect (mean, sd), and the tests that the weeks contradict.
+
+    Columns test_id, effect, standard_error, expected, sd, without, without_sd, gap (between effect and `without`, in standard deviations).
+    A fit that has heard a test is bent towards it, so only the weeks alone can contradict it.
+    """
+    gap = (tests.effect - alone[0]) / np.hypot(tests.error, alone[1])
+    frame = pd.DataFrame({"test_id": list(names), "effect": tests.effect, "standard_error": tests.error, "expected": fit[0], "sd": fit[1],
+                          "without": alone[0], "without_sd": alone[1], "gap": gap})  # fmt: skip
+    notes = [f"test {test} measured {mine['effect'].sum():,.0f}; without it the weeks say {mine['without'].sum():,.0f}: one of them is wrong"
+             for test, mine in frame.groupby("test_id", sort=False) if float(np.sqrt((mine["gap"] ** 2).mean())) > CONTRADICTS]  # fmt: skip
+    return frame, notes
 
 
 def _span(grid: pd.DatetimeIndex, first: object, last: object) -> tuple[int, int]:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from liftwise.core.transforms import hill
-from liftwise.core.uncertainty import Floats
+from liftwise.core.uncertainty import Floats, spawn
+from liftwise.models.mix import lift_tests
 from liftwise.models.mix.errors_in_time import Lasting
 from liftwise.models.mix.experiments import Experiments
 from liftwise.models.mix.family import Curves, Data, Learned, Member
@@ -63,6 +65,25 @@ class StructuralMix(Member):
         experiments, notes = Experiments.read(lift, lift_weeks, data.design)
         self.notes_ = (*self.notes_, *notes)
         return replace(data, experiments=experiments)
+
+    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self:
+        """See `Member`; `lift_` holds each measurement beside what the fit and the weeks alone expect (`lift_tests.compared`)."""
+        super().fit(weekly, lift, lift_weeks)
+        self.lift_ = pd.DataFrame()
+        heard = _heard(self._data, self._data.whole)
+        if heard is not None:
+            deaf = replace(self._data, experiments=None)
+            alone = self._refit(deaf, deaf.whole, self.learned_)
+            told = (self._expected(self._data, self.learned_, heard), self._expected(deaf, alone, heard))
+            self.lift_, notes = lift_tests.compared(heard.names, heard.tests, *told)
+            self.notes_ = (*self.notes_, *notes)
+        return self
+
+    def _expected(self, data: Data, learned: Learned, heard: Experiments) -> tuple[Floats, Floats]:
+        """Mean and sd of the lift of each measurement."""
+        drawn = self._draw(data, data.whole, learned, spawn(self.seed, "lift tests"))
+        lifts = np.array([heard.expected(curves, curves.saturated(curves.carried(data.spend))) for curves in drawn])
+        return lifts.mean(axis=0), lifts.std(axis=0)
 
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
         channels = len(data.spend)
