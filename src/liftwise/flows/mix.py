@@ -141,7 +141,7 @@ class Tests:
         if hears(shown):
             return [f"{len(self.table)} lift tests are part of the fit: {', '.join(self.table['test_id'])}", *self.aside]
         return [
-            f"{len(self.table)} lift tests are known, but {shown.name} does not use them: liftwise measure mix --model bayesian does"
+            f"{len(self.table)} lift tests are known, but {shown.name} does not use them: liftwise measure mix --model structural does"
         ]
 
 

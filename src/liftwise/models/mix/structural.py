@@ -31,6 +31,7 @@ APART, WIDELY = 0.5, 0.5  # sd of channels' shares about it, as a part of it: me
 BOND = 0.5  # a pair's, in the common share
 COMMON = 2  # parameters that all channels share
 STEPS, ENOUGH = 30, 0.2  # of the search; −2 log posterior need not be known better
+RETURNS, CLOSE = 6, 0.01  # of a draw; mean square, noise being 1
 Pairs = tuple[tuple[int, int], ...]
 Moves = Callable[[Floats], Floats]
 
@@ -43,7 +44,7 @@ class Tuning:
     walk: float
     noise: float
     theta: Floats
-    common: float = 0.3
+    common: float
 
     def errors(self, data: Data, train: np.ndarray, noise: float | None = None) -> Lasting:
         """Their covariance."""
@@ -87,7 +88,8 @@ class StructuralMix(Member):
 
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
         channels = len(data.spend)
-        tuning = Tuning((), 0.03, 0.03**2, np.zeros(4 * channels + COMMON))
+        start, common = np.zeros(4 * channels + COMMON), 0.3 if data.shape[0] > 1 else 0.0
+        tuning = Tuning((), 0.03, 0.03**2, start, common)
         for _ in range(2):
             tuning = self._tuned(data, train, self._top(data, train, tuning)[0])
         best, score = self._top(data, train, tuning)
@@ -106,13 +108,10 @@ class StructuralMix(Member):
         return self._at(data, train, self._top(data, train, learned.tuning)[0])
 
     def _draw(self, data: Data, train: np.ndarray, learned: Learned, rng: np.random.Generator) -> list[Curves]:
-        from scipy.linalg import solve_triangular
-
         tuning: Tuning = learned.tuning
-        jacobian = self._residuals(data, train, tuning)[1](tuning.theta)
-        root = np.linalg.cholesky(jacobian.T @ jacobian + 1e-9 * np.eye(len(tuning.theta)))
-        steps = solve_triangular(root.T, rng.normal(size=(len(tuning.theta), self.draws)), lower=False)
-        return [curves_of(tuning.theta + step, len(data.spend), tuning.pairs) for step in steps.T]
+        residuals, slopes = self._residuals(data, train, tuning)
+        drawn = near(residuals, slopes, tuning.theta, rng.normal(size=(self.draws, len(tuning.theta))))
+        return [curves_of(theta, len(data.spend), tuning.pairs) for theta in drawn]
 
     def _residuals(self, data: Data, train: np.ndarray, tuning: Tuning) -> tuple[Moves, Moves]:
         """θ → whitened residuals with the baseline taken out, then θ itself (its prior is standard normal); and their slopes."""
@@ -201,6 +200,32 @@ def climb(residuals: Moves, slopes: Moves, theta: Floats) -> tuple[Floats, float
         if won < ENOUGH:
             break
     return theta, cost
+
+
+def near(residuals: Moves, slopes: Moves, top: Floats, noise: Floats) -> Floats:
+    """Draws of θ about the posterior's top: randomise, then optimise (Bardsley, Solonen, Haario and Laine 2014, SIAM J. Sci. Comput. 36(4)).
+
+    `noise` (draws, θ) is standard normal. Straight steps would leave what bends, above all what an exact test has found; so each is led back to
+    where Qᵀ residuals = noise, Q spanning the slopes at the top. A step that finds no better place ends the way.
+    """
+    from scipy.linalg import solve_triangular
+
+    basis, root = np.linalg.qr(slopes(top))
+    out = top + solve_triangular(root, noise.T).T
+    for k, aim in enumerate(noise):
+        off = basis.T @ residuals(out[k]) - aim
+        for _ in range(RETURNS):
+            if off @ off < CLOSE * len(top):
+                break
+            moved = out[k] - solve_triangular(root, off)
+            after = basis.T @ residuals(moved) - aim
+            if not after @ after < off @ off:
+                moved = (out[k] + moved) / 2
+                after = basis.T @ residuals(moved) - aim
+                if not after @ after < off @ off:
+                    break
+            out[k], off = moved, after
+    return out
 
 
 def curves_of(theta: Floats, channels: int, pairs: Pairs) -> HillCurves:
