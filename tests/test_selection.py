@@ -299,6 +299,27 @@ def test_a_new_plan_from_the_old_one_is_as_good_as_one_from_nothing(times: float
     assert 0 < more["gain"].iloc[0] <= old.binding.set_index("rule").loc["budget", "price"] * 300 * (1 + 1e-6)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 100_000), st.floats(150, 500), st.floats(0.3, 3.0))
+def test_a_new_plan_forgets_nothing_that_another_budget_allows(seed: int, budget: float, times: float) -> None:
+    world, rules = small_world(seed), drawn_rules(seed)
+    told = {"metric": "revenue", "rules": rules, "gap": 0.0, "seconds": 20}
+    try:
+        old = select(**world, **told, budget=budget)
+    except (Infeasible, InputError):  # or this market has nobody of whom a rule speaks
+        return
+    try:
+        fresh = select(**world, **told, budget=budget * times)
+    except Infeasible:
+        with pytest.raises(Infeasible):
+            old.replan(budget=budget * times, gap=0.0)
+        return
+    new = old.replan(budget=budget * times, gap=0.0)
+    facts = {k: world[k] for k in ("influencers", "events", "audiences")}
+    assert violations(new, world["effectiveness"], budget * times, rules, **facts) == []
+    assert new.value == pytest.approx(fresh.value, rel=1e-6) and new.gap <= 1e-6
+
+
 def test_binding_shares_are_told_as_shares_and_prices_are_worth_their_word() -> None:
     world = small_world(4)
     rules = [*DEFAULT, Diversity("platform", 0.55)]

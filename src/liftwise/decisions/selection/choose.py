@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from liftwise.core.uncertainty import at_most
 from liftwise.decisions.selection import readings
 from liftwise.decisions.selection.candidates import Candidates
 from liftwise.decisions.selection.cutting import asks_for_reach, plan_that_reaches
-from liftwise.decisions.selection.engine import Engine, compiled, moved, moved_basis, named, refuse_impossible, repaired
+from liftwise.decisions.selection.engine import Engine, Moved, named, refuse_impossible, repaired, within, written
 from liftwise.decisions.selection.explain import binding_rules, left_out, lines_of
 from liftwise.decisions.selection.integer import Found, search
 from liftwise.decisions.selection.reach import Reach
@@ -164,14 +164,15 @@ def select(
         return described(
             name, budget, plan_that_reaches(everyone, budget, given, gap=gap, until=began + seconds, told=told), warning
         )
-    these, program = compiled(everyone, budget, given)
+    before = written(everyone, given)
+    these, program = within(*before, budget)
     root = sift(program, 0.5 * seconds)
     refuse_impossible(program, root)
     try:
         found = search(program, root, gap=gap, seconds=seconds - (time.monotonic() - began), told=told)
     except Infeasible as why:
         raise named(program, root, why) from None
-    return described(name, budget, Engine(everyone, tuple(given), these, program, root, found), warning)
+    return described(name, budget, Engine(everyone, tuple(given), these, program, root, found, before), warning)
 
 
 def described(metric: str, budget: float, engine: Engine, warning: str = "") -> Selection:
@@ -192,11 +193,12 @@ def described(metric: str, budget: float, engine: Engine, warning: str = "") -> 
 def _next_money(plan: Selection, more: float) -> pd.DataFrame:
     """Lines that the linear program takes with (1 + more) of the budget and this plan does not have; `gain` is what all of it can bring at most."""
     engine = _engine(plan)
-    these, program = compiled(engine.everyone, plan.budget * (1 + more), engine.rules)
-    root = sift(program, 30.0, columns=moved(engine, these, engine.root.columns))
+    richer = engine.within(plan.budget * (1 + more))
+    moved = Moved.to(engine, richer.these, richer.program)
+    root = sift(richer.program, 30.0, columns=moved(engine.root.columns))
     entering = root.columns[root.answer.y > 0.5]
-    new = np.setdiff1d(entering, moved(engine, these, engine.found.chosen))
-    shown = Engine(engine.everyone, engine.rules, these, program, root, Found(new, 0.0, 0.0))
+    new = np.setdiff1d(entering, moved(engine.found.chosen))
+    shown = replace(richer, root=root, found=Found(new, 0.0, 0.0))
     return lines_of(plan.metric, shown).assign(gain=root.bound - engine.root.bound)
 
 
@@ -208,14 +210,13 @@ def _again(plan: Selection, budget: float, seconds: float, gap: float) -> Select
     if asks_for_reach(engine.rules):
         again = plan_that_reaches(engine.everyone, budget, engine.rules, gap=gap, until=until, before=engine)
         return described(plan.metric, budget, again, plan.warning)
-    these, program = compiled(engine.everyone, budget, engine.rules)
-    root = sift(
-        program, 0.5 * seconds, columns=moved(engine, these, engine.root.columns), basis=moved_basis(engine, these, program)
-    )
-    refuse_impossible(program, root)
-    start = repaired(program, moved(engine, these, engine.found.chosen), budget, these.price)
-    found = search(program, root, gap=gap, seconds=until - time.monotonic(), start=start)
-    return described(plan.metric, budget, Engine(engine.everyone, engine.rules, these, program, root, found), plan.warning)
+    again = engine.within(budget)
+    moved = Moved.to(engine, again.these, again.program)
+    root = sift(again.program, 0.5 * seconds, columns=moved(engine.root.columns), basis=moved.basis())
+    refuse_impossible(again.program, root)
+    start = repaired(again.program, moved(engine.found.chosen), budget, again.these.price)
+    found = search(again.program, root, gap=gap, seconds=until - time.monotonic(), start=start)
+    return described(plan.metric, budget, replace(again, root=root, found=found), plan.warning)
 
 
 def _engine(plan: Selection) -> Engine:

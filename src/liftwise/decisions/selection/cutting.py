@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from liftwise.core.errors import CannotTell, Infeasible
 from liftwise.decisions.selection.candidates import Candidates
-from liftwise.decisions.selection.engine import Engine, compiled, moved, named, refuse_impossible, repaired
+from liftwise.decisions.selection.engine import Engine, Moved, carried, compiled, named, refuse_impossible, repaired
 from liftwise.decisions.selection.integer import Found, search
 from liftwise.decisions.selection.program import Program
 from liftwise.decisions.selection.reach import NAME, Reach
@@ -61,7 +61,8 @@ def plan_that_reaches(
     relaxed = _tightened(_Relaxation.of(everyone, budget, tuple(rules), until, before), until)
     best = None
     if before is not None:
-        old = repaired(relaxed.program, moved(before, relaxed.these, before.found.chosen), budget, relaxed.these.price)
+        chosen = Moved.to(before, relaxed.these, relaxed.program)(before.found.chosen)
+        old = repaired(relaxed.program, chosen, budget, relaxed.these.price)
         best = old if old is not None and not relaxed.short(old) else None
     best, bound, seen, tried = (
         _improved(relaxed, best, best, until),
@@ -112,7 +113,7 @@ class _Relaxation:
     ) -> _Relaxation:
         these, program = compiled(everyone, budget, rules)
         _refuse_unreachable(these, rules)
-        columns = None if before is None else moved(before, these, before.root.columns)
+        columns = None if before is None else Moved.to(before, these, program)(before.root.columns)
         root = _sifted(rules, program, until, columns, None)
         if not root.answer.feasible:
             raise CannotTell("the linear program was not solved in time", fix="give more seconds")
@@ -122,7 +123,7 @@ class _Relaxation:
         """With more rows, from where this one ended."""
         rules = tuple(rule.with_cuts(*cuts[k]) if k in cuts else rule for k, rule in enumerate(self.rules))
         these, program = compiled(self.everyone, self.budget, rules)
-        basis = _carried(self.root.answer.basis, self.program, program)
+        basis = self.root.answer.basis and carried(self.root.answer.basis, self.program, program)
         root = _sifted(rules, program, until, self.root.columns, basis)
         if not root.answer.feasible:  # out of time: it says nothing, what is known stands
             return self
@@ -273,16 +274,6 @@ def _sifted(rules: Sequence[Any], program: Program, until: float, columns: Ints 
     except Infeasible as why:
         raise _naming(rules, why) from None
     return root
-
-
-def _carried(basis: Basis | None, old: Program, new: Program) -> Basis | None:
-    """A basis in the rows of a program that has more of them: blocks are the same and in the same order, some have become longer."""
-    if basis is None or len(old.blocks) != len(new.blocks):
-        return None
-    now = np.concatenate([first + np.arange(len(block.labels)) for first, block in zip(new.first, old.blocks, strict=False)])
-    m, coupling = len(old.low), basis.keys < len(old.low)
-    keys = np.where(coupling, now[np.minimum(basis.keys, m - 1)], basis.keys - m + len(new.low))
-    return replace(basis, keys=keys)
 
 
 def _refuse_unreachable(these: Candidates, rules: Sequence[Any]) -> None:

@@ -15,7 +15,7 @@ from liftwise.core.errors import Infeasible, InputError
 from liftwise.decisions.selection.candidates import Candidates
 from liftwise.decisions.selection.integer import Found
 from liftwise.decisions.selection.program import Program
-from liftwise.decisions.selection.rules import Block, Budget, Frequency, Rule
+from liftwise.decisions.selection.rules import Budget, Frequency, Rule
 from liftwise.decisions.selection.sifting import Relaxed
 from liftwise.decisions.selection.solver import Basis, model_of, solve
 
@@ -26,7 +26,7 @@ INNER = ("influencer", "influencer-week")  # caps that bind one influencer alone
 
 @dataclass(frozen=True)
 class Engine:
-    """What a plan was made with, kept so that the next one starts from it."""
+    """What a plan was made with, kept so that the next one starts from it. before : what `written` gave, where it was kept."""
 
     everyone: Candidates
     rules: tuple[Any, ...]
@@ -34,29 +34,40 @@ class Engine:
     program: Program
     root: Relaxed
     found: Found
+    before: tuple[Candidates, Program] | None = None
+
+    def within(self, budget: float) -> Engine:
+        """With another budget: nothing is solved yet."""
+        before = self.before or written(self.everyone, self.rules)
+        these, program = within(*before, budget)
+        return replace(self, these=these, program=program, before=before)
 
 
 def compiled(everyone: Candidates, budget: float, rules: Sequence[Any]) -> tuple[Candidates, Program]:
     """The candidates that can be in a plan at all, and their program, with rows that hold for whole posts."""
+    return within(*written(everyone, rules), budget)
+
+
+def written(everyone: Candidates, rules: Sequence[Any]) -> tuple[Candidates, Program]:
+    """The candidates that rules do not leave out, and their program before there is a budget: other budgets begin here."""
     kept = np.ones(len(everyone), dtype=np.bool_)
     for rule in rules:
         if not hasattr(rule, "keep") and not hasattr(rule, "blocks"):
             raise InputError(f"{rule!r} is no rule", fix="use the rules of liftwise.decisions.selection.rules")
         if hasattr(rule, "keep"):
             kept &= rule.keep(everyone)
-    these = everyone.take(kept & (everyone.price <= budget))
+    these = everyone.take(kept)
     caps = [rule for rule in rules if isinstance(rule, Frequency) and rule.per in INNER]
-    coupling: list[Rule] = [Budget(budget), *(r for r in rules if hasattr(r, "blocks") and not any(r is cap for cap in caps))]
-    for _ in range(2):
-        blocks = [block for rule in coupling for block in rule.blocks(these)]
-        program = Program.of(these, blocks, caps)
-        possible = program.possible()
-        if possible.all():
-            break
-        these = these.take(possible)
-    blocks = [block for rule in coupling for block in rule.blocks(these)]
-    whole: list[Block] = Program.of(these, blocks, caps).rounded()
-    return these, Program.of(these, [*blocks, *whole], caps)
+    coupling: list[Rule] = [Budget(np.inf), *(r for r in rules if hasattr(r, "blocks") and not any(r is cap for cap in caps))]
+    return these, Program.of(these, [block for rule in coupling for block in rule.blocks(these)], caps)
+
+
+def within(these: Candidates, program: Program, budget: float) -> tuple[Candidates, Program]:
+    """Those that a budget can pay for beside what rules ask of it."""
+    program = program.within(budget)
+    keep = program.possible() & (these.price <= budget)
+    these = these.take(keep)
+    return these, program.take(keep, these).tightened()
 
 
 def refuse_impossible(program: Program, relaxed: Relaxed) -> None:
@@ -75,8 +86,7 @@ def named(program: Program, relaxed: Relaxed, otherwise: Infeasible) -> Infeasib
 
 
 def _conflict(program: Program, floors: tuple[int, ...], rows: tuple[int, ...]) -> Infeasible:
-    names = program.names
-    missed, against = ([names[row] for row in some] for some in (floors, rows))
+    missed, against = ([program.name(row) for row in some] for some in (floors, rows))
     told = [f"{rule} ({label})" for rule, label in missed]
     shown = ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
     rivals = sorted({rule for rule, _ in against if not rule.startswith(("total, ", "money per ", "CVaR scenario"))})
@@ -86,25 +96,46 @@ def _conflict(program: Program, floors: tuple[int, ...], rows: tuple[int, ...]) 
     )  # fmt: skip
 
 
-def moved(engine: Engine, these: Candidates, columns: Ints) -> Ints:
-    """Candidates of the old program as those of the new one; some may be gone."""
-    where = np.full(len(engine.everyone.frame), -1, dtype=np.int64)
-    where[these.position] = np.arange(len(these))
-    now = where[engine.these.position[columns]]
-    return np.sort(now[now >= 0])
+@dataclass(frozen=True)
+class Moved:
+    """From one program to another of the same table. where : (rows of the table,) candidate of the new one, or −1."""
+
+    old: Engine
+    program: Program
+    where: Ints
+
+    @classmethod
+    def to(cls, old: Engine, these: Candidates, program: Program) -> Moved:
+        """To `program` over `these`."""
+        where = np.full(len(these.frame), -1, dtype=np.int64)
+        where[these.position] = np.arange(len(these))
+        return cls(old, program, where)
+
+    def __call__(self, columns: Ints) -> Ints:
+        """Candidates of the old program as those of the new one; some may be gone."""
+        now = self.where[self.old.these.position[columns]]
+        return np.sort(now[now >= 0])
+
+    def basis(self) -> Basis | None:
+        """Where the old linear program ended, in the candidates and rows of the new one."""
+        basis = self.old.root.answer.basis
+        if basis is None:
+            return None
+        columns = self.where[self.old.these.position[basis.columns]]
+        order = np.argsort(columns, kind="stable")
+        order = order[columns[order] >= 0]
+        there = replace(basis, columns=columns[order], of_columns=basis.of_columns[order])
+        return carried(there, self.old.program, self.program)
 
 
-def moved_basis(engine: Engine, these: Candidates, program: Program) -> Basis | None:
-    """Where the old linear program ended, in the new one's candidates; None where it has other rows."""
-    basis = engine.root.answer.basis
-    if basis is None or program.names != engine.program.names:
-        return None
-    where = np.full(len(engine.everyone.frame), -1, dtype=np.int64)
-    where[these.position] = np.arange(len(these))
-    columns = where[engine.these.position[basis.columns]]
-    order = np.argsort(columns, kind="stable")
-    order = order[columns[order] >= 0]
-    return replace(basis, columns=columns[order], of_columns=basis.of_columns[order])
+def carried(basis: Basis, old: Program, new: Program) -> Basis:
+    """A basis in the rows of another program: blocks are known by their rules, and some may have become longer."""
+    again = {rule: iter(np.flatnonzero([b.rule == rule for b in new.blocks])) for rule in {b.rule for b in old.blocks}}
+    now = [np.arange(len(b.labels)) + new.first[k] if (k := next(again[b.rule], None)) is not None else np.full(len(b.labels), -1)
+           for b in old.blocks]  # fmt: skip
+    m, coupling = len(old.low), basis.keys < len(old.low)
+    keys = np.where(coupling, np.concatenate(now)[np.minimum(basis.keys, m - 1)], basis.keys - m + len(new.low))
+    return replace(basis, keys=keys[keys >= 0], of_rows=basis.of_rows[keys >= 0])
 
 
 def repaired(program: Program, chosen: Ints, budget: float, price: Floats) -> Ints | None:

@@ -26,8 +26,8 @@ def lines_of(metric: str, engine: Engine) -> pd.DataFrame:
     cut = _cut(program, engine.root)
     floors = np.flatnonzero((program.low > 0) & (engine.root.answer.duals < -1e-9))
     row, at, _ = program.entries(chosen)
-    names = program.names
-    held = {int(a): names[r] for r, a in zip(row, at, strict=True) if r in set(floors.tolist())}
+    needed = np.isin(row, floors)
+    held = {a: program.name(r) for r, a in zip(row[needed].tolist(), at[needed].tolist(), strict=True)}
     shown = metric.replace("_", " ")
     frame = pd.DataFrame({
         "influencer_id": rows["influencer_id"].astype("str").to_numpy(), "content_type": rows["content_type"].astype("str").to_numpy(),
@@ -59,8 +59,9 @@ def _reason(worth: float, price: float, cut: float, floor: tuple[str, str] | Non
 
 def binding_rules(program: Program, root: Relaxed, chosen: Ints) -> pd.DataFrame:
     """Rules at their limit in the linear program: rule, label, limit, used (shares as shares), price of one more unit of the row."""
-    duals, names = root.answer.duals, program.names
-    rows = [r for r in np.flatnonzero(np.abs(duals) > 1e-9) if not names[r][0].startswith(OWN)]
+    duals = root.answer.duals
+    names = {r: program.name(r) for r in np.flatnonzero(np.abs(duals) > 1e-9).tolist()}
+    rows = [r for r, (rule, _) in names.items() if not rule.startswith(OWN)]
     limit, used = _kept(program, chosen)
     return pd.DataFrame(
         [(*names[r], float(limit[0][r] if duals[r] < 0 else limit[1][r]), float(used[r]), float(abs(duals[r]))) for r in rows],
@@ -117,4 +118,4 @@ def _against(program: Program, chosen: Ints, best: int) -> str:
     alone = np.ones(len(used), dtype=bool)
     alone[program.helpers.row] = False  # rows with helpers are shares: more money elsewhere would move them
     over = np.flatnonzero(alone & (used > program.high * (1 + 1e-12) + 1e-9))
-    return f"the {program.names[over[0]][0]}" if len(over) else ""
+    return f"the {program.name(int(over[0]))[0]}" if len(over) else ""

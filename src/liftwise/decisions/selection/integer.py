@@ -22,7 +22,8 @@ from liftwise.decisions.selection.solver import model_of, solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-KEPT = 40_000  # candidates a leaf remembers, those that cost least
+KEPT = 40_000  # candidates a leaf remembers, about, those that cost least
+SPARSE = 17  # every so many is looked at to see what the KEPT-th costs
 FREE = 100  # candidates of the first core
 NEAR = 1e-3  # of the bound: a plan that close is near it
 ENOUGH = (
@@ -49,8 +50,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A part of all plans: its bound, who is `chosen` at its prices, and its `KEPT` candidates that cost least to turn over; the others cost
-    at least `rest`."""
+    """A part of all plans: its bound, who is `chosen` at its prices, and the candidates (about `KEPT`) that cost least to turn over; the others
+    cost at least `rest`."""
 
     relaxed: Relaxed
     chosen: Ints
@@ -66,10 +67,12 @@ class Leaf:
         if len(loss) <= KEPT:
             order = np.argsort(loss, kind="stable")
             return cls(relaxed, chosen, order, loss[order], np.inf)
-        some = np.argpartition(loss, KEPT)
-        least = some[:KEPT]
+        sample = loss[::SPARSE]
+        cut = float(np.partition(sample, len(sample) * KEPT // len(loss))[len(sample) * KEPT // len(loss)])
+        near = loss <= cut
+        least = np.flatnonzero(near)
         order = least[np.argsort(loss[least], kind="stable")]
-        return cls(relaxed, chosen, order, loss[order], float(loss[some[KEPT]]))
+        return cls(relaxed, chosen, order, loss[order], float(loss[~near].min(initial=np.inf)))
 
     @property
     def bound(self) -> float:
@@ -120,7 +123,7 @@ def search(
         left = until - time.monotonic()
         if _close(value, bound, gap) or (left <= 0.2 and np.isfinite(value)):
             break
-        tried, fixed = _core(leaves, size, value, gap, best)
+        tried, fixed = _core(program, leaves, size, value, gap, best)
         columns = np.union1d(tried, fixed)
         everything = len(tried) == len(program)
         patience = left if everything else max((0.6 if np.isfinite(value) else 0.25) * left, 1.0)
@@ -153,9 +156,12 @@ def _close(value: float, bound: float, gap: float) -> bool:
     return bool(np.isfinite(value)) and bound - value <= gap * max(abs(bound), 1e-9)
 
 
-def _core(leaves: list[Leaf], size: int, value: float, gap: float, plan: Ints) -> tuple[Ints, Ints]:
+def _core(program: Program, leaves: list[Leaf], size: int, value: float, gap: float, plan: Ints) -> tuple[Ints, Ints]:
     """The `size` candidates that cost least to turn over (or all that could still be so in a better plan, where these are few), with those
-    in which the plan at hand differs; and those that are in for good. All others are out."""
+    in which the plan at hand differs; and those that are in for good. All others are out.
+
+    Of very many candidates, small posts would be all that costs least, and they cannot make up for a large one: half are taken by what they cost
+    for their worth, and fewer do."""
     best = max(leaves, key=lambda leaf: leaf.bound)
     who, regret = (
         np.concatenate(parts)
@@ -167,12 +173,13 @@ def _core(leaves: list[Leaf], size: int, value: float, gap: float, plan: Ints) -
     who, regret = who[order], regret[order]
     first = np.append(True, who[1:] != who[:-1])[: len(who)]
     who, regret = who[first], regret[first]
-    order = np.argsort(regret, kind="stable")
-    if np.isfinite(value):
-        needed = int((regret < best.bound - value - 0.5 * gap * abs(best.bound)).sum())
-        near = best.bound - value <= NEAR * abs(best.bound)
-        size = needed if 0 < needed <= (ENOUGH if near else 2) * size else size
-    free = np.sort(who[order[: max(size, 1)]])
+    free = who[regret < best.bound - value - 0.5 * gap * abs(best.bound)]
+    near = best.bound - value <= NEAR * abs(best.bound)
+    if not 0 < len(free) <= (ENOUGH if near else 2) * size:
+        costs, each = [regret], size
+        if len(program) > MANY:
+            costs, each = [regret, regret / (np.abs(program.value[who]) + 1e-9)], size // 3
+        free = np.unique(np.concatenate([who[np.argsort(cost, kind="stable")[:each]] for cost in costs]))
     if np.isfinite(value):
         free = np.union1d(free, np.setxor1d(plan, best.chosen, assume_unique=True))
     return free, np.setdiff1d(best.chosen, free, assume_unique=True)

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int32]
 
 
 @njit(cache=True)
@@ -56,6 +60,26 @@ def _positive(values, first, last, order):  # type: ignore[no-untyped-def]
             for a in range(count):
                 order[a] = some[by[a]]
     return count
+
+
+@njit(cache=True)
+def _charge(left, price, codes, times):  # type: ignore[no-untyped-def]
+    for j in range(len(left)):
+        left[j] -= price[codes[j]] * times[j]
+
+
+@njit(cache=True)
+def _charge_once(left, price, codes):  # type: ignore[no-untyped-def]
+    for j in range(len(left)):
+        left[j] -= price[codes[j]]
+
+
+def charge(left: Floats, price: Floats, codes: Codes, times: Floats | None) -> None:
+    """Take from what is `left` of each candidate the price of its code, `times` over (None = once)."""
+    if times is None:
+        _charge_once(left, price, codes)
+    else:
+        _charge(left, price, codes, times)
 
 
 @njit(cache=True)

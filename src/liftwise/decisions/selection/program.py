@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from liftwise.decisions.selection.candidates import Candidates
+from liftwise.decisions.selection.pricing import charge
 from liftwise.decisions.selection.rules import Block, Frequency, Helper
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,10 @@ class Inner:
 
 @dataclass(frozen=True)
 class Helpers:
-    """Columns beside the candidates: value (objective), bounds, and entries in coupling rows as triplets."""
+    """Columns beside the candidates: value (objective), bounds, and entries in coupling rows as triplets.
+
+    money : the most that can be spent; the bounds of those `of_money` are shares of it.
+    """
 
     names: tuple[str, ...]
     value: Floats
@@ -52,6 +55,14 @@ class Helpers:
     row: Ints
     column: Ints
     factor: Floats
+    money: float
+    of_money: NDArray[np.bool_]
+
+    def within(self, budget: float) -> Helpers:
+        """Bounds where not more than `budget` can be spent, and a little, so that the budget's row binds and not this."""
+        money = min(self.money, budget * (1 + 1e-6) + 1e-6)
+        low, high = (np.where(self.of_money, end * (money / self.money), end) for end in (self.low, self.high))
+        return replace(self, low=low, high=high, money=money)
 
     def priced(self, duals: Floats) -> Floats:
         """Value less the price of what each helper uses."""
@@ -89,16 +100,35 @@ class Program:
     def __len__(self) -> int:
         return len(self.value)
 
-    @cached_property
-    def names(self) -> list[tuple[str, str]]:
-        """(rule, label) of each row."""
-        return [(block.rule, str(label)) for block in self.blocks for label in block.labels]
+    def name(self, row: int) -> tuple[str, str]:
+        """(rule, label) of a row."""
+        k = int(np.searchsorted(self.first, row, side="right")) - 1
+        return self.blocks[k].rule, str(self.blocks[k].labels[row - self.first[k]])
 
     def _room(self) -> Floats:
         """What candidates may use of each row at most: its upper limit less the least that helpers can add."""
         helpers = self.helpers
         ends = helpers.factor[:, None] * np.column_stack([helpers.low, helpers.high])[helpers.column]
         return self.high - np.bincount(helpers.row, ends.min(axis=1), minlength=len(self.low))
+
+    def within(self, budget: float) -> Program:
+        """The same rules with a budget: the first row is the budget's, which had no limit until now."""
+        first = replace(self.blocks[0], high=np.array([float(budget)]))
+        high = self.high.copy()
+        high[0] = budget
+        return replace(self, blocks=(first, *self.blocks[1:]), high=high, helpers=self.helpers.within(budget))
+
+    def take(self, keep: NDArray[np.bool_], these: Candidates) -> Program:
+        """The same rows over some of the candidates, which are `these`."""
+        if keep.all():
+            return self
+        own = {"influencer": these.influencer, "event": these.event, "content": these.content, "week": these.week}
+        codes = [own[b.level].codes if b.level in own else codes[keep] for b, codes in zip(self.blocks, self.codes, strict=True)]
+        times = [these.price if isinstance(b.times, str) and b.times == "price" else None if times is None else times[keep]
+                 for b, times in zip(self.blocks, self.times, strict=True)]  # fmt: skip
+        start = np.append(0, np.cumsum(keep))[self.inner.start]
+        inner = replace(self.inner, start=start, week=these.week.codes)
+        return replace(self, value=these.worth, codes=tuple(codes), times=tuple(times), inner=inner)
 
     def possible(self) -> NDArray[np.bool_]:
         """Which candidates break no row by themselves, whatever else is chosen: the others can be left out beforehand.
@@ -110,49 +140,51 @@ class Program:
         for k, block in enumerate(self.blocks):
             rows = slice(self.first[k], self.first[k + 1])
             times, scale, codes = self.times[k], block.scale, self.codes[k]
-            signed = (times is not None and bool((times < 0).any())) or (scale is not None and bool((scale < 0).any()))
-            if signed or not np.isfinite(self.high[rows]).any():
+            if not np.isfinite(self.high[rows]).any() or _negative(scale) or _negative(times):
                 continue
             room = np.append(free[rows], np.inf)[block.row]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                room = room if scale is None else np.where(scale > 0, room / scale, np.inf)
-            keep &= (1.0 if times is None else times) <= room[codes] * (1 + 1e-9) + 1e-9
+            if scale is not None:
+                room = np.divide(room, scale, out=np.full(len(room), np.inf), where=scale > 0)
+            room = room * (1 + 1e-9) + 1e-9
+            if times is None:
+                keep &= (room >= 1)[codes]
+            else:  # few are larger than the smallest room
+                large = np.flatnonzero(times > room.min(initial=np.inf))
+                keep[large] &= times[large] <= room[codes[large]]
         return keep
 
-    def rounded(self, most: int = 3) -> list[Block]:
-        """Rows that hold for whole posts and not for parts of them: of candidates that take more than 1/(t + 1) of what their row has room
+    def tightened(self, most: int = 3) -> Program:
+        """With rows that hold for whole posts and not for parts of them: of candidates that take more than 1/(t + 1) of what their row has room
         for, at most t fit (Chvátal & Gomory rounding). They make the linear program's bound tight where few dear posts fill a limit."""
-        found: list[Block] = []
+        found, counts, codes = list[Block](), list[Floats](), list[Codes]()
         free = self._room()
         for k, block in enumerate(self.blocks):
-            times, codes = self.times[k], self.codes[k]
-            if times is None or block.scale is not None or len(block.labels) == 1 or (times < 0).any():
+            times = self.times[k]
+            if times is None or block.scale is not None or len(block.labels) == 1 or _negative(times):
                 continue
-            rows = slice(self.first[k], self.first[k + 1])
-            room = np.append(free[rows], np.inf)[block.row]
-            inverse = np.where(room > 0, 1 / np.where(room > 0, room, 1.0), 0.0)
-            share = times * inverse[codes]
-            large = np.flatnonzero(share * (most + 1) >= 1)  # no other candidate counts in any of them
+            room = np.append(free[self.first[k] : self.first[k + 1]], np.inf)[block.row]
+            inverse = np.divide(1.0, room, out=np.zeros(len(room)), where=room > 0)
+            large = np.flatnonzero(
+                times * (inverse.max(initial=0.0) * (most + 1)) >= 1
+            )  # no other candidate counts in any of them
+            mine = self.codes[k][large]
+            share = times[large] * inverse[mine]
             for t in range(1, most + 1):
-                few = np.floor(share[large] * (t + 1) - 1e-9)
-                fits = np.bincount(codes[large], few, minlength=len(block.row))
+                few = np.floor(share * (t + 1) - 1e-9)
+                fits = np.bincount(mine, few, minlength=len(block.row))
                 if not (fits > t).any():
                     continue
+                count, none = np.zeros(len(times)), np.full(len(block.labels), -np.inf)
+                count[large] = np.maximum(few, 0.0)
                 row = np.where(fits > t, block.row, -1).astype(np.int32)
-                count = np.zeros(len(times))
-                count[large] = few
-                found.append(
-                    Block(
-                        f"whole posts, {block.rule} {t}",
-                        block.labels,
-                        block.level,
-                        row,
-                        np.full(len(block.labels), -np.inf),
-                        np.full(len(block.labels), float(t)),
-                        times=count,
-                    )
-                )
-        return found
+                found.append(Block(f"whole posts, {block.rule} {t}", block.labels, block.level, row, none, np.full(len(none), float(t)), times=count))  # fmt: skip
+                counts.append(count)
+                codes.append(self.codes[k])
+        return replace(
+            self, blocks=(*self.blocks, *found), codes=(*self.codes, *codes), times=(*self.times, *counts),
+            first=np.append(self.first, self.first[-1] + np.cumsum([len(b.labels) for b in found], dtype=np.int64)),
+            low=np.concatenate([self.low, *(b.low for b in found)]), high=np.concatenate([self.high, *(b.high for b in found)]),
+        )  # fmt: skip
 
     def worth(self, value: Floats) -> Program:
         """The same rules with another objective."""
@@ -171,7 +203,7 @@ class Program:
             before = tables[key][0] if key in tables else 0.0
             tables[key] = (mine + before, self.codes[k], self.times[k])
         for table, codes, times in tables.values():
-            left -= table[codes] if times is None else table[codes] * times
+            charge(left, table, codes, times)
         return left
 
     def entries(self, columns: Ints) -> tuple[Ints, Ints, Floats]:
@@ -192,27 +224,31 @@ class Program:
         return np.bincount(row, factor, minlength=len(self.low)).astype(np.float64)
 
 
+def _negative(factor: Floats | None) -> bool:
+    return factor is not None and bool((factor < 0).any())
+
+
 def _helpers(blocks: Sequence[Block], first: Ints, money: float) -> Helpers:
     """Helpers of one name are one column, with the narrowest bounds. money : the most that can be spent."""
-    known: dict[str, Helper] = {}
-    triplets: list[tuple[int, str, float]] = []
+    at: dict[str, int] = {}
+    low, high, known = list[float](), list[float](), list[Helper]()
+    row, column, factor = list[int](), list[int](), list[float]()
     for k, block in enumerate(blocks):
         for given in block.helpers:
-            low, high = (given.low * money, given.high * money) if given.of_money else (given.low, given.high)
-            before = known.get(given.name)
-            if before is None or low > before.low or high < before.high:
-                known[given.name] = replace(
-                    given,
-                    low=low if before is None else max(before.low, low),
-                    high=high if before is None else min(before.high, high),
-                )
-            triplets += [(int(first[k]) + row, given.name, factor) for row, factor in given.entries]
-    at = {name: k for k, name in enumerate(known)}
-    listed = list(known.values())
+            unit = money if given.of_money else 1.0
+            here = at.setdefault(given.name, len(known))
+            if here == len(known):
+                known.append(given)
+                low.append(given.low * unit)
+                high.append(given.high * unit)
+            low[here], high[here] = max(low[here], given.low * unit), min(high[here], given.high * unit)
+            row += [int(first[k]) + its for its, _ in given.entries]
+            factor += [its for _, its in given.entries]
+            column += [here] * len(given.entries)
     return Helpers(
-        tuple(known), np.zeros(len(listed)), np.array([h.low for h in listed], dtype=np.float64), np.array([h.high for h in listed], dtype=np.float64),
-        np.array([h.binary for h in listed], dtype=np.bool_), np.array([t[0] for t in triplets], dtype=np.int64),
-        np.array([at[t[1]] for t in triplets], dtype=np.int64), np.array([t[2] for t in triplets], dtype=np.float64),
+        tuple(at), np.zeros(len(known)), np.array(low, dtype=np.float64), np.array(high, dtype=np.float64),
+        np.array([h.binary for h in known], dtype=np.bool_), np.array(row, dtype=np.int64), np.array(column, dtype=np.int64),
+        np.array(factor, dtype=np.float64), money, np.array([h.of_money for h in known], dtype=np.bool_),
     )  # fmt: skip
 
 

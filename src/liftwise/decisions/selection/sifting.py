@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 START, ADD, ROUNDS, TOLERANCE = 3_000, 4_000, 60, 1e-7
 SURE = 1e3  # of the largest value: more than what anything could displace
 MISSED = 1e-6  # of all floors together
+AGAIN = 0.15  # cheaper by this share, and a candidate must enter: similar programs begin with these
 PENALTIES = (1e2, 1e5)  # of a missed floor, in the largest value of a candidate
 
 
@@ -54,8 +55,9 @@ class Branch:
 
 @dataclass(frozen=True)
 class Relaxed:
-    """The linear program's answer: over `columns` of all candidates. reduced : (candidates,) value at its prices. bound : of any plan.
+    """The linear program's answer: over `columns`, of all candidates those that it takes or nearly does.
 
+    reduced : (candidates,) value at its prices. bound : of any plan.
     entry : (influencers,) price of using an influencer at all.  missed : floors that cannot be kept, with the rows they conflict with.
     """
 
@@ -117,9 +119,12 @@ def _rounds(
         worth, chosen = branch.best(program, reduced, entry)
         bound = fixed + float(worth.sum())
         scale = max(abs(answer.objective), 1e-9)
-        new = _improving(program, branch, columns, chosen, reduced, worth, entry, TOLERANCE * scale)
-        if bound - answer.objective <= TOLERANCE * scale or not len(new) or time.monotonic() > until or count == ROUNDS - 1:
-            return Relaxed(answer, columns, reduced, entry, bound, rounds=count + 1, branch=branch)
+        done = bound - answer.objective <= TOLERANCE * scale
+        new = columns[:0] if done else _improving(program, branch, columns, chosen, reduced, worth, entry, TOLERANCE * scale)
+        if not len(new) or time.monotonic() > until or count == ROUNDS - 1:
+            near = (answer.y > 0) | (reduced[columns] + AGAIN * (value[columns] - reduced[columns]) >= 0)
+            answer = replace(answer, y=answer.y[near])
+            return Relaxed(answer, columns[near], reduced, entry, bound, rounds=count + 1, branch=branch)
         columns = np.union1d(columns, new)
     raise AssertionError("unreachable")
 

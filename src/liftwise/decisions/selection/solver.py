@@ -18,8 +18,7 @@ from liftwise.decisions.selection.program import Program
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Codes = NDArray[np.int64]
-OUT, SLACK = 0, 1  # HiGHS' statuses: nonbasic at the lower bound, basic
+Statuses = NDArray[np.object_]  # of HiGHS, which reads and writes them one by one: they are not turned into numbers
 LARGE = 1e4  # numbers above it are scaled down
 GRACE = 2.0  # seconds a solver may take beyond its limit before it is left behind
 
@@ -54,16 +53,18 @@ class Basis:
     """Where a linear program ended: candidates with their status, status of helpers and slacks, rows (by key) with theirs."""
 
     columns: Ints
-    of_columns: Codes
-    of_others: Codes
+    of_columns: Statuses
+    of_others: Statuses
     keys: Ints
-    of_rows: Codes
+    of_rows: Statuses
 
-    def of(self, model: Model) -> tuple[Codes, Codes] | None:
+    def of(self, model: Model) -> tuple[Statuses, Statuses] | None:
         """Statuses for another model: what is new is out (a column) or slack (a row); None where helpers differ."""
         if len(self.of_others) != len(model.cost) - len(model.columns):
             return None
-        columns, rows = np.full(len(model.columns), OUT), np.full(len(model.keys), SLACK)
+        from highspy import HighsBasisStatus as Status
+
+        columns, rows = np.full(len(model.columns), Status.kLower), np.full(len(model.keys), Status.kBasic)
         for found, names, wanted, statuses in (
             (columns, self.columns, model.columns, self.of_columns),
             (rows, self.keys, model.keys, self.of_rows),
@@ -242,22 +243,17 @@ def solve(
 def _engine(model: Model, integer: bool, seconds: float, gap: float, options: dict[str, Any] | None) -> Any:
     import highspy
 
-    lp: Any = highspy.HighsLp()
-    lp.num_col_, lp.num_row_, lp.sense_ = len(model.cost), len(model.low), highspy.ObjSense.kMaximize
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = model.cost, model.lower, model.upper
-    lp.row_lower_, lp.row_upper_ = model.low, model.high
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_ = model.matrix.indptr.astype(np.int32), model.matrix.indices.astype(np.int32)
-    lp.a_matrix_.value_ = model.matrix.data
-    if integer:
-        whole, free = highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous
-        lp.integrality_ = [whole if it else free for it in model.whole]
     engine = quiet()
     told = {"output_flag": False, "time_limit": max(seconds, 0.1), "mip_rel_gap": gap, "mip_abs_gap": 0.0, "random_seed": 0, "threads": 1,
             **(options or {})}  # fmt: skip
     for option, value in told.items():
         engine.setOptionValue(option, value)
-    engine.passModel(lp)
+    matrix, whole = model.matrix, model.whole & integer
+    engine.passModel(
+        len(model.cost), len(model.low), matrix.nnz, int(highspy.MatrixFormat.kColwise), int(highspy.ObjSense.kMaximize), 0.0,
+        model.cost, model.lower, model.upper, model.low, model.high, matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32),
+        matrix.data, whole.astype(np.int32),
+    )  # fmt: skip
     return engine
 
 
@@ -301,15 +297,14 @@ def _begin(engine: Any, start: Floats) -> None:
     engine.setSolution(len(start), np.arange(len(start), dtype=np.int32), np.asarray(start, dtype=np.float64))
 
 
-def _continue(engine: Any, statuses: tuple[Codes, Codes] | None) -> None:
+def _continue(engine: Any, statuses: tuple[Statuses, Statuses] | None) -> None:
     """Begin at a basis; one that does not fit is mended by HiGHS (`alien`)."""
     import highspy
 
     if statuses is None:
         return
-    names = {int(status): status for status in highspy.HighsBasisStatus.__members__.values()}
     basis: Any = highspy.HighsBasis()
-    basis.col_status, basis.row_status = ([names[code] for code in part.tolist()] for part in statuses)
+    basis.col_status, basis.row_status = (part.tolist() for part in statuses)
     basis.valid, basis.alien = True, True
     engine.setBasis(basis)
 
@@ -318,7 +313,7 @@ def _ended(model: Model, engine: Any) -> Basis | None:
     basis = engine.getBasis()
     if not basis.valid:
         return None
-    columns, rows = (np.array([int(status) for status in part], dtype=np.int64) for part in (basis.col_status, basis.row_status))
+    columns, rows = (np.array(part, dtype=np.object_) for part in (basis.col_status, basis.row_status))
     n = len(model.columns)
     return Basis(model.columns, columns[:n], columns[n:], model.keys, rows)
 
