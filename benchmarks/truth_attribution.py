@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from lightgbm import LGBMClassifier
 from scipy.special import expit
 from scipy.stats import rankdata
@@ -25,6 +26,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from liftwise.models.attribution import (
+    AttentionAttribution,
     FirstTouch,
     Journeys,
     LastTouch,
@@ -33,6 +35,7 @@ from liftwise.models.attribution import (
     Markov,
     Position,
     Shapley,
+    SurvivalAttribution,
     TimeDecay,
 )
 from liftwise.models.attribution.network import marks
@@ -56,6 +59,7 @@ CELLS: dict[str, tuple[dict, tuple[str, ...]]] = {
     "no effect, tested": ({"strength": 0.0}, CHANNELS),
     "no effect, random": ({"strength": 0.0, "targeting": "random"}, ()),
     "ordered": ({"targeting": "random", "ordered": 4.0}, ()),
+    "wary": ({"targeting": "random", "wary": True, "lends": 0.0}, ()),
 }
 RULES = (LastTouch, FirstTouch, Linear, TimeDecay, Position, Markov, Shapley)
 
@@ -70,13 +74,19 @@ def arrays(sample: JourneySample) -> Journeys:
     )  # fmt: skip
 
 
+def tests(sample: JourneySample, channels: tuple[str, ...]) -> pd.DataFrame:
+    """Tests as shares: of purchases, or where a purchase ends the journey, of people who bought within the month."""
+    lift = sample.lift[sample.lift["channel"].isin(channels)].copy()
+    lift[["effect", "standard_error"]] /= sample.rate
+    return lift.assign(metric="share" if sample.kept == 1 else "buyers")
+
+
 def market(cell: str, seed: int, people: int, rules: bool) -> list[dict]:
     """The rows of one market."""
     told, tested = CELLS[cell]
     sample = JourneyWorld(seed=seed, people=people, **told).draw()
     fresh = JourneyWorld(seed=seed, people=20_000, **told).draw("fresh")
-    lift = sample.lift[sample.lift["channel"].isin(tested)].copy()
-    lift[["effect", "standard_error"]] /= sample.rate
+    lift = tests(sample, tested)
     journeys, unseen = arrays(sample), arrays(fresh)
     began = time.process_time()
     model = LSTMAttribution(seed=seed).fit(journeys, lift=lift if tested else None)
@@ -84,7 +94,12 @@ def market(cell: str, seed: int, people: int, rules: bool) -> list[dict]:
     rows = [
         _joint(model, sample, fresh, journeys, unseen) | {"method": "lstm", "cpu": seconds, "compare_auc": _others(sample, fresh)}
     ]
-    rows += [_rule(rule(), sample, journeys) for rule in RULES] if rules else []
+    if rules:
+        rows += [_rule(rule(), sample, journeys) for rule in RULES]
+        rows += [
+            _foretold(other, sample, fresh, journeys, unseen)
+            for other in (SurvivalAttribution(window_days=1), AttentionAttribution(seed=seed))
+        ]
     return [{"cell": cell, "seed": seed, **row} for row in rows]
 
 
@@ -100,14 +115,14 @@ def _joint(model: LSTMAttribution, sample: JourneySample, fresh: JourneySample, 
     added = reading.added * model.cut_[unseen.codes]
     log_odds = reading.base + np.bincount(unseen.owner, added, minlength=len(unseen.ids)) + model.offset
     effect = expit(log_odds)[unseen.owner] - expit(log_odds[unseen.owner] - added)
-    low, high = model.effects_["low"].to_numpy(), model.effects_["high"].to_numpy()
+    covered = _covered(model.effects_, truth)
     credits = model.channel_credit(journeys)
     organic = credits["conversions"].iloc[-1] / credits["conversions"].sum()
     total = float(np.sqrt((model.effects_["sd"] ** 2).sum()))
     return {
         **_channels(share, truth), "credit_distance": _channels(credits["conversions"].to_numpy()[:-1], truth)["distance"],
         **_touches(added, effect, fresh), "auc": roc_auc_score(fresh.bought, log_odds),
-        "cover": float(((low <= truth) & (truth <= high)).mean()), "cover_tested": float(((low <= truth) & (truth <= high))[model.effects_["tested"]].mean()),
+        "cover": float(covered.mean()), "cover_tested": float(covered[model.effects_["tested"]].mean()),
         "claimed": 1 - organic, "claimed_se": total, "keeps": model.keeps_,
         "organic_true": float(1 - (sample.organic[sample.bought > 0] / sample.probability[sample.bought > 0]).mean()),
     }  # fmt: skip
@@ -117,14 +132,35 @@ def _rule(rule, sample: JourneySample, journeys: Journeys) -> dict:
     conversions = journeys.conversions.sum()
     share = rule.fit(journeys).channel_credit(journeys)["conversions"].to_numpy()[:-1] / conversions
     out = {"method": rule.method, **_channels(share, _truth(sample))}
-    if hasattr(rule, "shares") and not isinstance(rule, (Markov, Shapley)):
+    if isinstance(rule, (LastTouch, FirstTouch, Linear, TimeDecay, Position)):
         given = rule.shares(journeys)
         out |= _touches(given, given, sample)
     return out
 
 
+def _foretold(
+    model: SurvivalAttribution | AttentionAttribution,
+    sample: JourneySample,
+    fresh: JourneySample,
+    journeys: Journeys,
+    unseen: Journeys,
+) -> dict:
+    """Of a model that hears no test; where everybody is watched, a row is the moment at which they bought or did not."""
+    out = _rule(model, sample, journeys)
+    chance, given = model.predict(unseen)["probability"].to_numpy(), model.shares(unseen)
+    out |= _touches(given, given * chance[unseen.owner], fresh) | {"auc": roc_auc_score(fresh.bought, chance)}
+    return out | (
+        {"cover": float(_covered(model.effects_, _truth(sample)).mean())} if isinstance(model, SurvivalAttribution) else {}
+    )
+
+
+def _covered(effects: pd.DataFrame, truth: np.ndarray) -> np.ndarray:
+    """Whether each channel's interval holds the truth."""
+    return ((effects["low"] <= truth) & (truth <= effects["high"])).to_numpy()
+
+
 def _channels(share: np.ndarray, truth: np.ndarray) -> dict:
-    if truth.sum() <= 0:
+    if truth.sum() <= 0 or truth.min() < 0:  # nothing to share out, or channels that do harm, which no credit says
         return {"rank": np.nan, "distance": np.nan, "error": np.nan}
     given = share / max(share.sum(), 1e-12)
     return {

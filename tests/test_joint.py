@@ -10,15 +10,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
+from scipy.special import logit
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.tables import check
 from liftwise.core.uncertainty import spawn
 from liftwise.models.attribution import Journeys, Label, LastTouch, joint, sequence, training
 from liftwise.models.attribution.attention import AttentionAttribution
-from liftwise.models.attribution.batches import LONGEST
+from liftwise.models.attribution.batches import LONGEST, Tensors
 from liftwise.models.attribution.counterfactual import leave_one_out, naive, shapley
 from liftwise.models.attribution.joint import LSTMAttribution
+from liftwise.models.attribution.network import LASTS, Joint
+from liftwise.models.attribution.once import seen_once
+from liftwise.models.attribution.scale import Scale
 from liftwise.models.attribution.sequence import SequenceModel
 from liftwise.models.attribution.stream import CREDITS, drift, reference, scorer, whole
 from liftwise.sources.simulator.journey_worlds import CHANNELS, JourneySample, JourneyWorld
@@ -192,6 +197,47 @@ def test_lift_tests_are_checked_and_converted(sample: JourneySample) -> None:
         assert tests.share[0] == pytest.approx(0.05)
         assert tests.error[0] == pytest.approx(0.01 / np.sqrt(2))
     assert len(sequence.tests_of(None, CHANNELS, 0.1).codes) == 0
+
+
+def test_tests_that_count_people_are_converted() -> None:
+    people = pd.DataFrame([{"channel": "email", "effect": 0.05, "standard_error": 0.01, "metric": "buyers"}])
+    assert sequence.tests_of(people, CHANNELS, 0.1).once
+    with pytest.raises(InputError, match="count people beside tests that count purchases"):
+        sequence.tests_of(pd.concat([people, people.assign(metric="share")]), CHANNELS, 0.1)
+    drawn = JourneyWorld(seed=11, people=6_000, clock="truncated").draw()
+    model = LSTMAttribution(hidden=4).fit(arrays(drawn), lift=people)
+    assert model.tests_.share[0] > 0.05 and model.tests_.share[0] / model.tests_.error[0] == pytest.approx(5)
+
+
+def test_what_a_test_of_people_sees_is_what_a_month_says() -> None:
+    # everybody is touched as the month begins and the touch does not fade: months can be reckoned by hand
+    with_touch, without, days = 0.04, 0.02, 30
+    network = Joint(1, [], 1, 2, np.zeros(1, bool), 0.0)
+    with torch.no_grad():
+        network.level[:] = np.log(np.expm1(logit(with_touch) - logit(without)))
+        network.law[:, LASTS.index(np.inf)] = 50.0
+        network.organic.line.bias[:] = logit(without)
+    at_risk = np.round(20_000 * (1 - with_touch) ** np.arange(days)).astype(int)  # on each day
+    ages = 24.0 * np.repeat(np.arange(days), at_risk)
+    ids = np.arange(len(ages)).astype(str).astype(object)
+    none = np.zeros(len(ages))
+    journeys = Journeys(ids, np.arange(len(ages) + 1), np.zeros(len(ages), np.int64), ids, ages, none, none, 1 - none, ("a",))
+    batches = Tensors(journeys, Scale.of(journeys), {}).all()
+    with torch.no_grad():
+        brought, later = np.sum([seen_once(network, batch, np.zeros(1, np.int64), 0.0).numpy() for batch in batches], axis=0)
+    month = [1 - (1 - chance) ** days for chance in (with_touch, without)]
+    assert (1 - later / brought)[0] == pytest.approx((1 - month[1] / month[0]) / (1 - without / with_touch), rel=0.02)
+
+
+def test_order_decides_where_people_are_wary() -> None:
+    drawn = JourneyWorld(seed=1, people=300, targeting="random", wary=True, lends=0.0).draw()
+    owner, day = np.repeat(np.arange(len(drawn.bought)), np.diff(drawn.offsets)), -drawn.hours / 24.0
+    word = np.flatnonzero(drawn.codes < 4)
+    ads = np.flatnonzero(np.isin(drawn.codes, (4, 5, 8, 9)))
+    gap = day[word][:, None] - day[ads]
+    spoiled = ((owner[word][:, None] == owner[ads]) & (gap >= 0) & (gap <= 2)).any(axis=1)
+    assert 0.2 < spoiled.mean() < 0.8
+    assert (drawn.effect[word[spoiled]] == 0).all() and (drawn.effect[word[~spoiled]] > 0).all()
 
 
 @pytest.mark.parametrize("member", MEMBERS)

@@ -30,7 +30,6 @@ class Tensors:
         self.lengths = journeys.offsets[1:] - self.first
         self.facts, self.marks = torch.from_numpy(scale.inputs(journeys)), torch.from_numpy(marks(journeys))
         self.bought = torch.from_numpy((journeys.conversions > 0).astype(np.float32))
-        self.weight = torch.where(self.bought > 0, 1.0, 1.0 / journeys.kept)
         self.hours, self.codes = journeys.hours.astype(np.float32), journeys.codes
         self.labels = np.stack([_coded(journeys, name, names) for name, names in labels.items()], -1) if labels else None
 
@@ -48,7 +47,7 @@ class Tensors:
             labels = np.zeros((*at.shape, self.labels.shape[-1]), np.int64)
         return Batch(
             torch.from_numpy(codes), torch.from_numpy(hours), torch.from_numpy(mask.astype(np.float32)), torch.from_numpy(labels),
-            self.facts[rows], self.marks[rows], self.bought[rows], self.weight[rows], rows, at[mask],
+            self.facts[rows], self.marks[rows], self.bought[rows], rows, at[mask],
         )  # fmt: skip
 
     def grouped(self, rows: np.ndarray, groups: int = GROUPS) -> Iterator[Batch]:

@@ -108,7 +108,7 @@ class _Game:
         if not self.adds:
             return self.network.organic(facts)
         none = torch.zeros(len(facts), 0)
-        return self.network.base(Batch(none.long(), none, none, none.long(), facts, marks, none, none, np.empty(0), np.empty(0)))
+        return self.network.base(Batch(none.long(), none, none, none.long(), facts, marks, none, np.empty(0), np.empty(0)))
 
     def _late(self, cut: Floats) -> Tensor:
         """What of a touch its hours decide alone, (touches,): what is left of it, or how late it was."""
@@ -133,7 +133,7 @@ class _Game:
         """What the LSTM sees of touches that follow each other, (rows, steps) → (rows, steps, inputs)."""
         codes, none = self.codes[at], torch.empty(0)
         return self.network.reader.inputs(
-            Batch(codes, self.hours[at], none, self.labels[at], none, none, none, none, np.empty(0), np.empty(0))
+            Batch(codes, self.hours[at], none, self.labels[at], none, none, none, np.empty(0), np.empty(0))
         )
 
     def look(self, at: Ints) -> list[Tensor]:

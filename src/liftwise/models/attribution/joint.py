@@ -6,11 +6,12 @@ lift tests in the loss (`training`). The credit of a touch is its part of what t
 organic. Without tests this is as good as what is known of the people: where exposure follows an intent that nobody saw, every
 method that only looks at journeys credits the channels that follow buyers. So each channel says whether a test stands behind it.
 
-How sure it is: two more networks, each on half of the journeys and without tests, say
+How sure it is: two networks before it, each on half of the journeys and without tests, say
 
 - whether touches tell anything at all: the slope of what they claim, on the half that each did not see;
 - how far two samples of half the size lie apart, so how far one of the whole size may lie off;
-- how far journeys alone lie from the tests: what may be hidden behind channels that were not tested.
+- how far journeys alone lie from the tests: what may be hidden behind channels that were not tested;
+- what a test that counts people says of purchases (`once`).
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from liftwise.models.attribution.bounds import on_channels, on_touches
 from liftwise.models.attribution.journeys import Journeys, credit_frame
 from liftwise.models.attribution.logistic import logistic
 from liftwise.models.attribution.network import Joint, fresh
+from liftwise.models.attribution.once import seen_once
 from liftwise.models.attribution.sequence import SequenceModel, steady
 from liftwise.models.attribution.training import Tests
 
+LEAST = 0.25  # of what moments say that a test of people sees: below it, halves know too little to convert by
 FORM = 0.10  # what a share without a test may be off by because the model is not the world: seen on simulated markets
 
 
@@ -77,18 +80,18 @@ class LSTMAttribution(SequenceModel):
         self.level = level
 
     def _learn(self, parts, size: int, start: float, tests: Tests, progress: Callable[[float], None]) -> None:
-        self.tests_ = tests
         tested = np.zeros(len(self.channels_), bool)
         tested[tests.codes] = True
-        self.network_ = self._network(tested, start)
-        self._train(self.network_, parts, size, self.seed, tests, lambda done: progress(0.5 * done))
         whole = parts[0]()
-        self.share_ = self._effects(self.network_, whole)
-        halves = _Halves.of(self, whole, start, lambda done: progress(0.5 + 0.5 * done))
+        halves = _Halves.of(self, whole, start, lambda done: progress(0.5 * done))
+        self.tests_ = tests = halves.counted(self, tests, whole)
+        self.network_ = self._network(tested, start)
+        self._train(self.network_, parts, size, self.seed, tests, lambda done: progress(0.5 + 0.5 * done))
+        share = self._effects(self.network_, whole)
         untested = np.where(tested, 1.0, halves.keeps)
-        self.keeps_, self.share_ = halves.keeps, self.share_ * untested
+        self.keeps_, self.share_ = halves.keeps, share * untested
         self.cut_ = untested
-        sd = np.where(tested, 0.0, halves.sd)
+        sd = np.where(tested, 0.0, halves.spread * share)
         sd[tests.codes] = tests.error
         sd = np.where(tested, sd, np.hypot(sd, np.hypot(FORM, halves.hidden(tests)) * self.share_))
         z = normal_quantile(self.level)
@@ -163,11 +166,10 @@ class LSTMAttribution(SequenceModel):
         """(channels,) share of conversions that would be missing without each."""
         reading = _read(network, self, journeys)
         by = _by_channel(reading.added, journeys)
-        weight = np.where(journeys.conversions > 0, 1.0, 1.0 / journeys.kept)
-        log_odds = reading.base + by.sum(axis=1) + self.offset
-        whole = expit(log_odds)
-        missing = np.array([weight @ (whole - expit(log_odds - by[:, c])) for c in range(by.shape[1])])
-        return missing / (weight @ whole)
+        log_odds = reading.base + by.sum(axis=1)
+        bought, whole = expit(log_odds), expit(log_odds + self.offset)
+        missing = [bought @ (1.0 - expit(log_odds + self.offset - by[:, c]) / whole) for c in range(by.shape[1])]
+        return np.array(missing) / bought.sum()
 
     def _fading(self, mixtures: Floats) -> pd.DataFrame:
         """Curves of the whole; as wide as halves lie apart, over all channels."""
@@ -186,19 +188,21 @@ class LSTMAttribution(SequenceModel):
 class _Halves:
     """What two networks say that each saw half of the journeys and no test.
 
-    shares : (2, channels); mixtures : (2, channels, laws); sd : (channels,) of a share; keeps : see `LSTMAttribution`.
+    networks; shares : (2, channels); mixtures : (2, channels, laws); spread : (channels,) standard error of a share, as a part of it;
+    keeps : see `LSTMAttribution`.
     """
 
+    networks: tuple[Joint, ...]
     shares: Floats
     mixtures: Floats
-    sd: Floats
+    spread: Floats
     keeps: float
 
     @classmethod
     def of(cls, model: LSTMAttribution, whole: Journeys, start: float, progress: Callable[[float], None]) -> _Halves:
         half = spawn(model.seed, "attribution.halves").permutation(len(whole.ids)) % 2
         base, by = np.empty(len(half)), np.empty((len(half), len(model.channels_)))
-        shares, mixtures = np.empty((2, len(model.channels_))), list[Floats]()
+        networks, shares, mixtures = list[Joint](), np.empty((2, len(model.channels_))), list[Floats]()
         for k in range(2):
             mine, other = np.flatnonzero(half == k), np.flatnonzero(half != k)
             network = model._network(np.zeros(len(model.channels_), bool), start)
@@ -209,11 +213,26 @@ class _Halves:
             reading = _read(network, model, unseen)
             base[other], by[other] = reading.base, _by_channel(reading.added, unseen)
             shares[k] = model._effects(network, whole)
+            networks.append(network)
             mixtures.append(network.mixture().detach().numpy())
         bought = (whole.conversions > 0).astype(float)
         slope, error = _slope(bought, base, by.sum(axis=1))
         keeps = max(0.0, 1.0 - (error / slope) ** 2) if slope > 0 else 0.0
-        return cls(shares, np.stack(mixtures), _spread(bought, base, by, model.share_, shares), keeps)
+        return cls(tuple(networks), shares, np.stack(mixtures), _spread(bought, base, by, shares), keeps)
+
+    def counted(self, model: LSTMAttribution, tests: Tests, whole: Journeys) -> Tests:
+        """Tests as shares of purchases, where they count people. As the halves see it: a network that hears these tests would chase its tail."""
+        if not tests.once:
+            return tests
+        with torch.no_grad():
+            seen = [
+                seen_once(network, batch, tests.codes, model.offset)
+                for network in self.networks
+                for batch in model.tensors(whole).all()
+            ]
+        brought, later = torch.stack(seen).sum(0).numpy().astype(float)
+        ratio = (1.0 - np.divide(later, brought, out=np.zeros_like(later), where=brought > 0)).clip(LEAST, 1)
+        return Tests(tests.codes, tests.share / ratio, tests.error / ratio)
 
     def hidden(self, tests: Tests) -> float:
         """How far journeys alone lie from tests, as a share of the larger of the two (the median); 0 without a test."""
@@ -230,8 +249,8 @@ def _slope(bought: Floats, base: Floats, added: Floats) -> tuple[float, float]:
     return float(at[2]), float(np.sqrt(covariance[2, 2]))
 
 
-def _spread(bought: Floats, base: Floats, by: Floats, share: Floats, shares: Floats) -> Floats:
-    """(channels,) standard error of a share: that of its level, times how much farther apart the two halves lie than that says.
+def _spread(bought: Floats, base: Floats, by: Floats, shares: Floats) -> Floats:
+    """(channels,) standard error of a share, as a part of it: that of its level, times how much farther apart the two halves lie than that says.
 
     A channel's own distance between two halves is one draw; the mean over channels is a figure to rely on.
     """
@@ -239,9 +258,9 @@ def _spread(bought: Floats, base: Floats, by: Floats, share: Floats, shares: Flo
     design = np.column_stack([np.ones(len(base)), base, by])
     curve = design.T @ ((chance * (1 - chance))[:, None] * design)
     ridge = np.diag(np.concatenate([[1e-6, 1e-6], np.full(by.shape[1], 1e-2)]))
-    level = np.sqrt(np.diag(np.linalg.inv(curve + ridge))[2:]) * share
-    apart = (shares[0] - shares[1]) ** 2 / 4.0
-    wider = np.sqrt(max(1.0, float(np.mean(apart) / max(np.mean(level**2), 1e-300))))
+    level = np.sqrt(np.diag(np.linalg.inv(curve + ridge))[2:])
+    apart, said = (shares[0] - shares[1]) ** 2 / 4.0, (level * shares.mean(axis=0)) ** 2
+    wider = np.sqrt(max(1.0, float(np.mean(apart) / max(np.mean(said), 1e-300))))
     return level * wider
 
 

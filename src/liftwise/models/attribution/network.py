@@ -1,9 +1,10 @@
 # pyright: basic
 """The networks: how a journey is read, and what a touch adds.
 
-Both read touches in order with an LSTM whose inputs are learned places of channel and labels, the time since the touch before
-and whether there was one. A touch's state knows what came before it and nothing of what comes after, so a journey need not be
-read again when it grows.
+Both read touches in order with an LSTM whose inputs are learned places of channel and labels, the time since the touch before,
+as it is and as what is left of looks of several lengths, and whether there was one. With the looks a gate soon learns to forget by
+the clock: what came "within two days" may lie many touches back. A touch's state knows what came before it and nothing of what
+comes after, so a journey need not be read again when it grows.
 
 - `Joint`: log-odds = organic(what is known of the person) + Σ valueᵢ · freshᵢ + selection. A value cannot be negative;
   what is left of it fades by a law that each channel learns as a mixture of exponential and delayed ones (so also hyperbolic
@@ -26,13 +27,13 @@ from liftwise.models.attribution.journeys import Journeys
 
 LASTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, np.inf)  # days after which an exponential is at 1/e
 PEAKS = (0.75, 2.0, 5.0)  # days after which a delayed law is at its top
-LOOKS = (1.0, 3.0, 8.0)  # days over which selection looks back
+LOOKS = (1.0, 3.0, 8.0)  # days over which gates, and selection, look back
 BOUND = 2.5  # log-odds that selection may add or take
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Journeys of like length, padded on the right: codes, hours, mask (b, length), facts (b, k), marks (b, m), y, weight (b,)."""
+    """Journeys of like length, padded on the right: codes, hours, mask (b, length), facts (b, k), marks (b, m), bought (b,)."""
 
     codes: Tensor
     hours: Tensor
@@ -41,7 +42,6 @@ class Batch:
     facts: Tensor
     marks: Tensor
     bought: Tensor
-    weight: Tensor
     rows: np.ndarray
     at: np.ndarray  # (touches,) of this batch, in the order of `mask`
 
@@ -62,7 +62,7 @@ class Reader(nn.Module):
         self.channel = nn.Embedding(channels, width)
         widths = [min(6, 2 + size // 4) for size in sizes]
         self.label = nn.ModuleList(nn.Embedding(size + 1, part) for size, part in zip(sizes, widths, strict=True))
-        inside = width + sum(widths) + 2
+        inside = width + sum(widths) + 2 + len(LOOKS)
         self.lstm = nn.LSTM(inside, hidden, batch_first=True)
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -72,7 +72,8 @@ class Reader(nn.Module):
         first = torch.zeros_like(gap)
         first[:, 0] = 1
         known = [module(batch.labels[..., k]) for k, module in enumerate(self.label)]
-        return torch.cat([self.channel(batch.codes), *known, torch.stack([torch.log1p(gap) / 5, first], -1)], -1)
+        left = torch.exp(-gap.unsqueeze(-1) / (24.0 * torch.tensor(LOOKS, dtype=gap.dtype)))
+        return torch.cat([self.channel(batch.codes), *known, torch.stack([torch.log1p(gap) / 5, first], -1), left], -1)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.lstm(self.inputs(batch))[0]

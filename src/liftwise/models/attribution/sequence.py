@@ -57,7 +57,8 @@ class SequenceModel(ForetellsStages):
             part of them, so that not all need to be in memory. The first part speaks for all: it should be a fair draw, and have
             every channel (`Journeys.of(…, channels=…)`).
         covariates : table `journey_facts`: what was known of each person; without it, who is shown more and who buys more are one.
-        lift : channel, effect, standard_error, and metric: ``share`` of all conversions (the default) or ``conversion_rate``.
+        lift : channel, effect, standard_error, and metric: ``share`` of all conversions (the default), ``conversion_rate``, or
+            ``buyers``, the share of those who bought at all during the test, where who has bought is at risk no more (`once`).
 
         Raises
         ------
@@ -171,7 +172,7 @@ def tests_of(lift: pd.DataFrame | None, channels: tuple[str, ...], rate: float) 
     Raises
     ------
     InputError
-        When a channel is unknown or a standard error is not positive.
+        When a channel is unknown, a standard error is not positive, or some tests count people and others purchases.
     """
     if lift is None or lift.empty:
         return Tests.none()
@@ -183,12 +184,15 @@ def tests_of(lift: pd.DataFrame | None, channels: tuple[str, ...], rate: float) 
     frame = lift[["channel", "effect", "standard_error"]].copy()
     if not ((frame["standard_error"] > 0) & np.isfinite(frame["effect"]) & np.isfinite(frame["standard_error"])).all():
         raise InputError("a lift test without a positive standard error", fix="give how uncertain each effect is")
+    once = (lift["metric"] == "buyers").to_numpy() if "metric" in lift else np.zeros(len(lift), bool)
+    if once.any() and not once.all():
+        raise InputError("tests that count people beside tests that count purchases", fix="give tests of one kind")
     rates = (lift["metric"] == "conversion_rate") if "metric" in lift else pd.Series(False, index=lift.index)
     frame.loc[rates.to_numpy(), ["effect", "standard_error"]] /= rate
     weight = 1.0 / frame["standard_error"] ** 2
     pooled = pd.DataFrame({"channel": frame["channel"], "w": weight, "wx": weight * frame["effect"]}).groupby("channel").sum()
     codes = np.array([channels.index(name) for name in pooled.index], np.int64)
-    return Tests(codes, (pooled["wx"] / pooled["w"]).to_numpy(), (pooled["w"] ** -0.5).to_numpy())
+    return Tests(codes, (pooled["wx"] / pooled["w"]).to_numpy(), (pooled["w"] ** -0.5).to_numpy(), bool(once.all()))
 
 
 def _names(journeys: Journeys, name: str) -> tuple[str, ...]:

@@ -21,19 +21,20 @@ from liftwise.models.attribution.batches import Tensors
 from liftwise.models.attribution.network import Attention, Joint
 
 BATCH, EPOCHS, STEPS = (256, 1024), 8, (600, 1600)  # journeys a step; rounds; fewest and most steps
-RATE, HEADS = 4e-3, 15.0  # of learning; times that for levels, laws and lines, which are few and far from where they end
+RATE, HEADS = 8e-3, 7.5  # of learning; times that for levels, laws and lines, which are few and far from where they end
 COMMON = 1e-4  # how strongly channels' laws of fading are drawn to what they have in common
-PULL = 30.0  # times its share of the likelihood that a test weighs
+PULL = 10.0  # times its share of the likelihood that a test weighs; much more, and a few hundred steps do not settle
 QUICK = ("level", "common", "law", "organic.line.weight", "organic.line.bias", "marker.weight")
 
 
 @dataclass(frozen=True)
 class Tests:
-    """What experiments say: channels (t,), their share of all conversions, with standard errors."""
+    """What experiments say: channels (t,), their share of all conversions, with standard errors; `once`: they count people (`once`)."""
 
     codes: np.ndarray
     share: Floats
     error: Floats
+    once: bool = False
 
     @classmethod
     def none(cls) -> Tests:
@@ -103,7 +104,7 @@ class _Pull:
 
     def effects(self, log_odds: Tensor, added: Tensor, batch) -> Tensor:
         """Conversions that would be missing without each tested channel."""
-        return (batch.weight[:, None] * _missing(log_odds, added, batch.codes, self.offset, self.codes)).sum(0)
+        return _missing(log_odds, added, batch.codes, self.offset, self.codes).sum(0)
 
     def __call__(self, effects: Tensor, conversions: Tensor) -> Tensor:
         now = effects.detach()
@@ -116,7 +117,11 @@ class _Pull:
 
 
 def _missing(log_odds: Tensor, added: Tensor, codes: Tensor, offset: float, wanted: np.ndarray) -> Tensor:
-    """Probability with everything less that without each channel of `wanted`, (b, wanted)."""
+    """Purchases of the sample that would be missing without each channel of `wanted`, (b, wanted).
+
+    A purchase would be missing with chance 1 − p′ / p, and a moment is one with the chance that the sample has. To weigh each moment by how
+    few of its kind were kept comes to the same on average, but hangs on the few moments at which many buy and whose weights are large.
+    """
     whole = torch.sigmoid(log_odds + offset)
     without = [torch.sigmoid(log_odds + offset - (added * (codes == code)).sum(1)) for code in wanted]
-    return torch.stack([whole - part for part in without], 1)
+    return torch.sigmoid(log_odds)[:, None] * (1.0 - torch.stack(without, 1) / whole[:, None])

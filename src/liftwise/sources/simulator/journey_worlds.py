@@ -34,6 +34,8 @@ TARGETS = np.array([0.15, 0.15, 0.10, 0.10, 0.35, 0.30, 0.40, 0.45, 0.80, 0.80])
 INTENT = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.5, 6.0, 5.0])  # times the rate once intent is there
 LENDS = np.array([(2, 7), (3, 7), (0, 8), (1, 5)])  # influencer → lower funnel
 ORDERS = np.array([(2, 5), (3, 7), (0, 6)])  # the second does more within two days of the first
+INFLUENCER = np.arange(len(CHANNELS)) < 4
+SPOILS = np.array([(ad, influencer) for ad in (4, 5, 8, 9) for influencer in range(4)])  # where people are wary
 INDUCES = {0: 8, 1: 8, 2: 7, 3: 7}  # a touch of the first brings about one of the second
 LAWS = ("exponential", "hyperbolic", "delayed")
 WINDOW, MOST = 30.0, 24  # days watched; touches kept, the newest
@@ -41,6 +43,7 @@ PROPENSITY, WANTS, INTENDING = 0.65, 1.3, 0.30  # log-odds by propensity, by int
 ACTIVE = 0.85  # spread of how much people are shown at all, in logs
 TEST_ERROR = 0.001  # standard error of a lift test, in buying probability: 200,000 people an arm
 BASE, BASE_DAILY = -2.95, -5.8  # log-odds of a person who was shown nothing
+WARY = 2.5  # log-odds less of a wary person who was shown nothing
 BASES = 4  # moments of not buying for each purchase
 
 
@@ -57,6 +60,11 @@ class JourneyWorld:
     strength : times every effect; 0 is a market in which marketing does nothing.
     induced : chance that an influencer's touch brings about a search.
     ordered : what `ORDERS` add within two days, as a share of the second touch; the other way round adds nothing.
+    wary : an influencer's touch within two days after an ad (`SPOILS`) is taken for one more ad and does nothing (who has just been
+        sold to sees through the next: Friestad and Wright 1994, Journal of Consumer Research 21:1); before the ad it does all it
+        can. People meet more of everything, and influencers convince strongly and for long where they do: old touches count, so
+        counts and freshness say little of which of them were spoiled, and most of what is left to know is order. Without an ad
+        more would be sold, so ads have a share below 0.
     lends : log-odds lent by pairs of channels.
     jitter : spread of this market's rates, strengths and fading around the tables above, in logs.
     """
@@ -67,6 +75,7 @@ class JourneyWorld:
     strength: float = 1.0
     induced: float = 0.0
     ordered: float = 0.0
+    wary: bool = False
     lends: float = 0.6
     people: int = 80_000
     jitter: float = 0.15
@@ -81,10 +90,12 @@ class JourneyWorld:
         wobble = spawn(self.seed, "journey.market").normal(0.0, self.jitter, (3, len(CHANNELS)))
         law = np.arange(len(CHANNELS)) % len(LAWS) if self.law == "mixed" else np.full(len(CHANNELS), LAWS.index(self.law))
         lends = np.full(len(LENDS), self.lends * self.strength)
-        does = Equation(
-            self.strength * STRENGTH * np.exp(wobble[1]), FADES * np.exp(wobble[2] / 2), law, LENDS, lends, ORDERS, self.ordered
-        )
-        return RATE * np.exp(wobble[0]), does
+        rate, fades = RATE * np.exp(wobble[0]), FADES * np.exp(wobble[2] / 2)
+        strength = self.strength * STRENGTH * np.exp(wobble[1])
+        if not self.wary:
+            return rate, Equation(strength, fades, law, LENDS, lends, ORDERS, self.ordered)
+        rate, strength = rate * np.where(INFLUENCER, 1.5, 3.0), strength * np.where(INFLUENCER, 4.0, 0.5)
+        return rate, Equation(strength, 2.0 * fades, law, LENDS, lends, SPOILS, -1.0)
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,8 @@ class JourneySample:
     without : (n, channels) probability without the channel's touches.
     removal : (channels,) what a test without error would measure: buying probability a person, with the channel less without it
         and without what it induced.
-    lift : channel, effect, standard_error of a test of each channel; divided by `rate` a share of all purchases.
+    lift : channel, effect, standard_error of a test of each channel; divided by `rate` a share of all purchases, or by
+        the clock ``truncated`` of the people who buy within the month.
     rate : purchases a person.
     """
 
@@ -155,7 +167,7 @@ def _draw(world: JourneyWorld, rng: np.random.Generator) -> JourneySample:
         starts += rng.uniform(0.0 if daily else WINDOW - 10, WINDOW, n)
     person, codes, born, day = _exposures(world, rng, rate, propensity, starts)
     offsets = np.searchsorted(person, np.arange(n + 1))
-    eta = (BASE_DAILY if daily else BASE) - 0.5 * (world.targeting == "hidden") + PROPENSITY * propensity
+    eta = (BASE_DAILY if daily else BASE) - 0.5 * (world.targeting == "hidden") - WARY * world.wary + PROPENSITY * propensity
     touches = (offsets, codes, born, day)
     ends = by_the_end(does, *touches, WINDOW, eta, WANTS, starts, daily)
     removal = (ends[:, :1] - ends[:, 1:]).mean(axis=0)
