@@ -13,7 +13,8 @@ from liftwise.models.mix import StructuralMix
 from liftwise.models.mix.errors_in_time import Lasting
 from liftwise.models.mix.experiments import Experiments
 from liftwise.models.mix.learned import Data
-from liftwise.models.mix.structural import _slopes, curves_of, media_of, walk_covariance
+from liftwise.models.mix.structural import walk_covariance
+from liftwise.models.mix.structural_curves import curves_of, media_of, slopes_of
 
 REGIONS, WEEKS = 8, 104
 SIZE = np.linspace(50_000.0, 150_000.0, REGIONS)[:, None]
@@ -97,7 +98,7 @@ def test_what_a_test_should_find_is_media_with_less_media_without() -> None:
     there = curves.saturated(curves.carried(data.spend))
     expected = float((lost * data.design.size[:, None])[:4, 60:66].sum())
     assert heard.expected(curves, there)[0] == pytest.approx(expected, rel=1e-9)
-    slope = _slopes(theta, data, pairs, heard)[1][0]
+    slope = slopes_of(theta, data, pairs, heard)[1][0]
     for at in range(len(theta)):
         moved = [curves_of(theta + step * (np.arange(len(theta)) == at), 2, pairs) for step in (1e-4, -1e-4)]
         up, down = (heard.expected(curve, curve.saturated(curve.carried(data.spend)))[0] for curve in moved)

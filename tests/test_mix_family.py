@@ -29,7 +29,8 @@ from liftwise.models.mix.design import Design
 from liftwise.models.mix.errors_in_time import Lasting
 from liftwise.models.mix.family import Data
 from liftwise.models.mix.scores import coverage, crps, report
-from liftwise.models.mix.structural import _slopes, curves_of, media_of, walk_covariance
+from liftwise.models.mix.structural import walk_covariance
+from liftwise.models.mix.structural_curves import curves_of, media_of, slopes_of
 from liftwise.models.mix.trust import placebo, stability
 from liftwise.sources.simulator.mix_worlds import CHANNELS, MixWorld, mix_world
 
@@ -115,7 +116,7 @@ def test_the_same_seed_gives_the_same_answer(world: MixWorld) -> None:
 def test_slopes_are_differences() -> None:
     data = Data.of(Design.of(mix_world(3).weekly(), 26), 52.18)
     theta, pairs = spawn(1, "theta").normal(size=28), ((4, 3), (2, 0))
-    slopes = _slopes(theta, data, pairs, None)[0]
+    slopes = slopes_of(theta, data, pairs, None)[0]
     for at in (0, 7, 14, 21, 24, 25, 26, 27):
         step = 1e-4 * np.eye(28)[at]
         two_sided = (media_of(curves_of(theta + step, 6, pairs), data) - media_of(curves_of(theta - step, 6, pairs), data)) / 2e-4

@@ -111,9 +111,9 @@ class Member(Counterfactuals):
             order = (starts[:, None] + np.arange(BLOCK)).ravel()[:weeks]
             yield replace(data, y=fitted + residual[:, order].ravel())
 
-    def _told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> Data:
-        """The data with what the member hears of lift tests."""
-        return data
+    def told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> tuple[Data, list[str]]:
+        """The data with what the member hears of lift tests, and notes on those it leaves aside."""
+        return data, []
 
     # -- fitting -------------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,8 @@ class Member(Counterfactuals):
         """
         self.design_ = Design.of(weekly, self.holdout)
         self.notes_ = self.design_.notes
-        data, weeks = self._told(Data.of(self.design_, self.per_year), lift, lift_weeks), len(self.design_.weeks)
+        data, heard = self.told(Data.of(self.design_, self.per_year), lift, lift_weeks)
+        self.notes_, weeks = (*self.notes_, *heard), len(self.design_.weeks)
         if weeks - self.holdout < NEEDED:
             raise CannotTell(
                 f"{weeks} periods leave {weeks - self.holdout} to learn from", fix="shorten measure.holdout or add history"

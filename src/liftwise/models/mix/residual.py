@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from liftwise.models.mix.family import Curves, Data, Learned, Member
 from liftwise.models.mix.structural import StructuralMix
@@ -25,6 +26,15 @@ class ResidualMix(Member):
     ) -> None:  # fmt: skip
         super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
         self.structure = structure or StructuralMix(seed=seed, folds=folds, draws=draws)
+
+    @property
+    def hears(self) -> bool:  # type: ignore[override]
+        """Learns from lift tests where its structure does."""
+        return self.structure.hears
+
+    def told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> tuple[Data, list[str]]:
+        """See `Member`."""
+        return self.structure.told(data, lift, lift_weeks)
 
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
         return self._mended(data, train, self.structure.learn(data, train))

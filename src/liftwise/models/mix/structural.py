@@ -3,37 +3,32 @@
 Non-linear least squares with priors (α ~ logit-normal round 0.35, half-saturation log-normal round usual spend, shape log-normal round 1).
 Channels' shares of revenue are pooled: normal round a common one and never below none; both that one and how far channels differ are learned, so
 where the weeks say little of a channel it is taken to be like the others. The linear baseline integrated out under errors that are noise plus a random walk
-(Harvey 1989, local level); the walk's share is chosen by marginal likelihood. Pairs enter only where they pay for themselves (BIC).
-Intervals: normal approximation at the top (Laplace), so they are a preview of what a full posterior says.
+(Harvey 1989, local level), and what all regions have in common; both shares are chosen by marginal likelihood. Lift tests are further residuals.
+Pairs enter only where they pay for themselves (BIC). Intervals: draws about the top, led back to where what bends allows them, so they are a
+preview of what a full posterior says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import pandas as pd
 
-from liftwise.core.transforms import hill
 from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.mix import lift_tests
 from liftwise.models.mix.errors_in_time import Lasting
 from liftwise.models.mix.experiments import Experiments
-from liftwise.models.mix.family import Curves, Data, Learned, Member
-from liftwise.models.mix.hill_curves import HillCurves, carry
+from liftwise.models.mix.family import Data, Learned, Member
+from liftwise.models.mix.hill_curves import HillCurves
+from liftwise.models.mix.least_squares import Moves, climb, near, spanned
+from liftwise.models.mix.structural_curves import COMMON, Pairs, curves_of, media_of, slopes_of
 
 WALKS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)  # variance of the level's step, noise being 1
+FEW = 64  # draws of the weeks alone, which tests are held against
 COMMONS = (0.0, 0.1, 0.3, 1.0, 3.0)  # variance of what moves all regions at once, a region's own being 1
-SHARE, WIDE = 0.04, 0.8  # a channel's share of revenue, in common: median, sd of its log
-APART, WIDELY = 0.5, 0.5  # sd of channels' shares about it, as a part of it: median, sd of its log
-BOND = 0.5  # a pair's, in the common share
-COMMON = 2  # parameters that all channels share
-STEPS, ENOUGH = 30, 0.2  # of the search; −2 log posterior need not be known better
-RETURNS, CLOSE = 6, 0.01  # of a draw; mean square, noise being 1
-Pairs = tuple[tuple[int, int], ...]
-Moves = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +57,10 @@ class StructuralMix(Member):
     def __init__(self, *, seed: int = 7, holdout: int = 26, folds: int = 4, draws: int = 200, per_year: float = 52.18) -> None:
         super().__init__(seed=seed, holdout=holdout, folds=folds, draws=draws, per_year=per_year)
 
-    def _told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> Data:
+    def told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> tuple[Data, list[str]]:
+        """See `Member`."""
         experiments, notes = Experiments.read(lift, lift_weeks, data.design)
-        self.notes_ = (*self.notes_, *notes)
-        return replace(data, experiments=experiments)
+        return replace(data, experiments=experiments), notes
 
     def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self:
         """See `Member`; `lift_` holds each measurement beside what the fit and the weeks alone expect (`lift_tests.compared`)."""
@@ -74,17 +69,14 @@ class StructuralMix(Member):
         heard = _heard(self._data, self._data.whole)
         if heard is not None:
             deaf = replace(self._data, experiments=None)
-            alone = self._refit(deaf, deaf.whole, self.learned_)
-            told = (self._expected(self._data, self.learned_, heard), self._expected(deaf, alone, heard))
-            self.lift_, notes = lift_tests.compared(heard.names, heard.tests, *told)
+            alone = self._draw(
+                deaf, deaf.whole, self._refit(deaf, deaf.whole, self.learned_), spawn(self.seed, "lift tests"), FEW
+            )
+            self.lift_, notes = lift_tests.compared(
+                heard.names, heard.tests, *(_lifts(heard, some, deaf) for some in (self.curves_, alone))
+            )
             self.notes_ = (*self.notes_, *notes)
         return self
-
-    def _expected(self, data: Data, learned: Learned, heard: Experiments) -> tuple[Floats, Floats]:
-        """Mean and sd of the lift of each measurement."""
-        drawn = self._draw(data, data.whole, learned, spawn(self.seed, "lift tests"))
-        lifts = np.array([heard.expected(curves, curves.saturated(curves.carried(data.spend))) for curves in drawn])
-        return lifts.mean(axis=0), lifts.std(axis=0)
 
     def _learn(self, data: Data, train: np.ndarray) -> Learned:
         channels = len(data.spend)
@@ -107,10 +99,12 @@ class StructuralMix(Member):
     def _refit(self, data: Data, train: np.ndarray, learned: Learned) -> Learned:
         return self._at(data, train, self._top(data, train, learned.tuning)[0])
 
-    def _draw(self, data: Data, train: np.ndarray, learned: Learned, rng: np.random.Generator) -> list[Curves]:
+    def _draw(
+        self, data: Data, train: np.ndarray, learned: Learned, rng: np.random.Generator, draws: int | None = None
+    ) -> list[HillCurves]:
         tuning: Tuning = learned.tuning
         residuals, slopes = self._residuals(data, train, tuning)
-        drawn = near(residuals, slopes, tuning.theta, rng.normal(size=(self.draws, len(tuning.theta))))
+        drawn = near(residuals, slopes, tuning.theta, rng.normal(size=(draws or self.draws, len(tuning.theta))))
         return [curves_of(theta, len(data.spend), tuning.pairs) for theta in drawn]
 
     def _residuals(self, data: Data, train: np.ndarray, tuning: Tuning) -> tuple[Moves, Moves]:
@@ -129,7 +123,7 @@ class StructuralMix(Member):
             return np.concatenate([cleared(data.y - media_of(curves, data)), _off(curves, data, heard), theta])
 
         def slopes(theta: Floats) -> Floats:
-            media, lift = _slopes(theta, data, tuning.pairs, heard)
+            media, lift = slopes_of(theta, data, tuning.pairs, heard)
             return np.concatenate([-cleared(media), -lift, np.eye(len(theta))])
 
         return residuals, slopes
@@ -181,89 +175,10 @@ class StructuralMix(Member):
         return Learned(gamma, curves, lasting.foreseen(left - data.base @ gamma), tuning)
 
 
-def climb(residuals: Moves, slopes: Moves, theta: Floats) -> tuple[Floats, float]:
-    """Levenberg–Marquardt: the smallest sum of squares near `theta`, to `ENOUGH`, and that sum."""
-    here, damping = residuals(theta), 1e-2
-    cost = float(here @ here)
-    for _ in range(STEPS):
-        jacobian = slopes(theta)
-        gram, pull = jacobian.T @ jacobian, jacobian.T @ here
-        won = -1.0
-        while won < 0 and damping < 1e6:
-            moved = theta - np.linalg.solve(gram + damping * np.diag(np.diag(gram)), pull)
-            there = residuals(moved)
-            won = cost - float(there @ there)
-            damping *= 4 if not won >= 0 else 0.2
-        if not won >= 0:
-            break
-        theta, here, cost = moved, there, cost - won
-        if won < ENOUGH:
-            break
-    return theta, cost
-
-
-def near(residuals: Moves, slopes: Moves, top: Floats, noise: Floats) -> Floats:
-    """Draws of θ about the posterior's top: randomise, then optimise (Bardsley, Solonen, Haario and Laine 2014, SIAM J. Sci. Comput. 36(4)).
-
-    `noise` (draws, θ) is standard normal. Straight steps would leave what bends, above all what an exact test has found; so each is led back to
-    where Qᵀ residuals = noise, Q spanning the slopes at the top. A step that finds no better place ends the way.
-    """
-    from scipy.linalg import solve_triangular
-
-    basis, root = np.linalg.qr(slopes(top))
-    out = top + solve_triangular(root, noise.T).T
-    for k, aim in enumerate(noise):
-        off = basis.T @ residuals(out[k]) - aim
-        for _ in range(RETURNS):
-            if off @ off < CLOSE * len(top):
-                break
-            moved = out[k] - solve_triangular(root, off)
-            after = basis.T @ residuals(moved) - aim
-            if not after @ after < off @ off:
-                moved = (out[k] + moved) / 2
-                after = basis.T @ residuals(moved) - aim
-                if not after @ after < off @ off:
-                    break
-            out[k], off = moved, after
-    return out
-
-
-def curves_of(theta: Floats, channels: int, pairs: Pairs) -> HillCurves:
-    """θ, standard normal a priori, as curves: carry-over, half, shape and share of each channel, the `COMMON` ones, a bond for each pair."""
-    a, k, s, b = theta[: 4 * channels].reshape(4, channels)
-    level, apart = theta[4 * channels : 4 * channels + COMMON]
-    retention = np.minimum(1 / (1 + np.exp(0.6 - 1.2 * a)), 0.97)
-    half, shape = np.exp(0.2 + 0.4 * k), np.exp(0.2 + 0.35 * s)
-    usual = 1 / (1 + half**shape)
-    share = SHARE * np.exp(WIDE * level)
-    beta = share * _positive(1 + APART * np.exp(WIDELY * apart) * b, 4.0) / usual
-    bonds = BOND * share * _positive(theta[4 * channels + COMMON :])
-    return HillCurves(retention, half, shape, beta,
-                      tuple((i, j, float(bond / (usual[i] * usual[j]))) for (i, j), bond in zip(pairs, bonds, strict=True)))  # fmt: skip
-
-
-def media_of(curves: HillCurves, data: Data) -> Floats:
-    """(rows,)."""
-    carried = curves.carried(data.spend)
-    return (curves.own(carried).sum(axis=0) + curves.synergy(carried)).ravel()
-
-
-def spanned(columns: Floats) -> tuple[Floats, Floats]:
-    """An orthonormal basis of what the columns span, and their squared singular values; columns that say the same twice do no harm."""
-    size, turn = np.linalg.eigh(columns.T @ columns)
-    keep = size > 1e-10 * size[-1]
-    return columns @ (turn[:, keep] / np.sqrt(size[keep])), size[keep]
-
-
 def walk_covariance(walk: float, weeks: int) -> Floats:
     """Noise of variance 1 plus a random walk with steps of variance `walk`."""
     clock = np.arange(1.0, weeks + 1)
     return np.eye(weeks) + walk * np.minimum(clock[:, None], clock[None, :])
-
-
-def _positive(x: Floats, sharp: float = 2.5) -> Floats:
-    """Softplus: x where it is well above 0, else nearly none; for standard normal x near |N(0, 1)|."""
-    return np.logaddexp(0.0, sharp * x) / sharp
 
 
 def _heard(data: Data, train: np.ndarray) -> Experiments | None:
@@ -274,42 +189,15 @@ def _heard(data: Data, train: np.ndarray) -> Experiments | None:
     return heard if len(heard) else None
 
 
+def _lifts(heard: Experiments, drawn: Sequence[HillCurves], data: Data) -> tuple[Floats, Floats]:
+    """Mean and sd of the lift of each measurement."""
+    lifts = np.array([heard.expected(curves, curves.saturated(curves.carried(data.spend))) for curves in drawn])
+    return lifts.mean(axis=0), lifts.std(axis=0)
+
+
 def _off(curves: HillCurves, data: Data, heard: Experiments | None) -> Floats:
     """How far tests are from what `curves` say, in their standard errors."""
     if heard is None:
         return np.empty(0)
     bent = curves.saturated(curves.carried(data.spend))
     return (heard.tests.effect - heard.expected(curves, bent)) / heard.tests.error
-
-
-def _slopes(theta: Floats, data: Data, pairs: Pairs, heard: Experiments | None) -> tuple[Floats, Floats]:
-    """Slopes by θ of media, (rows, θ), and of what tests should have found, in their standard errors, (measurements, θ).
-
-    A channel's own parameter moves only that channel and its pairs, the others no curve's form.
-    """
-    channels, step = len(data.spend), 1e-5
-    here = curves_of(theta, channels, pairs)
-    shape = (channels, *data.shape)
-    bent = here.saturated(here.carried(data.spend)).reshape(channels, -1)
-    media, lift = np.zeros((bent.shape[1], len(theta))), np.zeros((0 if heard is None else len(heard), len(theta)))
-    partners = [{c} | {j if c == i else i for i, j in pairs if c in (i, j)} for c in range(channels)]
-    for at in range(len(theta)):
-        moved = theta.copy()
-        moved[at] += step
-        there, after, own = curves_of(moved, channels, pairs), bent, None
-        if at < 4 * channels:
-            c = at % channels
-            own = partners[c]
-            if at < 3 * channels:
-                carried = carry(data.spend[c], float(there.retention[c]))
-                after = bent.copy()
-                after[c] = hill(carried, float(there.half[c]), float(there.shape[c])).ravel()
-            media[:, at] = there.beta[c] * after[c] - here.beta[c] * bent[c]
-        else:
-            media[:, at] = (there.beta - here.beta) @ bent
-        for (i, j, new), (_, _, old) in zip(there.pairs, here.pairs, strict=True):
-            media[:, at] += new * after[i] * after[j] - old * bent[i] * bent[j]
-        if heard is not None:
-            gained = heard.expected(there, after.reshape(shape), own) - heard.expected(here, bent.reshape(shape), own)
-            lift[:, at] = gained / heard.tests.error
-    return media / step, lift / step
