@@ -11,7 +11,7 @@ import pytest
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.flows.attribution import bounded
+from liftwise.flows.attribution import _of_one_kind, bounded
 from liftwise.flows.measure import measure
 from liftwise.flows.refresh import refresh
 from liftwise.governance.cells import Cells
@@ -145,3 +145,10 @@ def test_a_test_that_tells_nothing_is_not_proposed() -> None:
         next_tests(of([0.1, 0.1, 0.1], [False] * 3), error=0.0)
     with pytest.raises(InputError, match="no positive cost of a test of b, c"):
         next_tests(of([0.1, 0.1, 0.1], [False] * 3), cost={"a": 1.0, "b": 0.0})
+
+
+def test_tests_of_people_give_way_to_tests_of_purchases() -> None:
+    told = pd.DataFrame({"channel": ["a", "b"], "effect": 0.1, "standard_error": 0.01, "metric": ["buyers", "share"]})
+    used, notes = _of_one_kind(told)
+    assert used["channel"].tolist() == ["b"] and "do not mix" in notes[0]
+    assert _of_one_kind(told[:1])[0]["channel"].tolist() == ["a"]

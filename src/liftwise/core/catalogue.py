@@ -134,7 +134,7 @@ SOURCES = (
     ), ("assignment_id",)),
     Table("lift_tests", "Experiments already run; the effect is the total over the test.", "sources", (
         need("test_id", "id"), need("channel"), need("starts_on", "date"), need("ends_on", "date"), need("effect", "number"),
-        Column("standard_error", "number", True, low=0), may("metric", choices="revenue conversions conversion_rate"),
+        Column("standard_error", "number", True, low=0), may("metric", choices="revenue conversions conversion_rate buyers", note="buyers: share of those who bought at all during the test"),
         may("campaign_id"), may("influencer_id"), may("content_type"), may("regions", note="names joined by ';'"), cost("spend"),
     ), ("test_id",)),
     Table("lift_test_weeks", "Experiments, week by week.", "sources", (

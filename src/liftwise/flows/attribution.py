@@ -193,7 +193,7 @@ def shares(ws: Workspace, channels: tuple[str, ...]) -> tuple[pd.DataFrame, list
             notes.append(f"test {test['test_id']} is of {test['channel']}, which no journey has: not used")
         elif not test["standard_error"] > 0:
             notes.append(f"test {test['test_id']} has no standard error: not used")
-        elif metric == "conversion_rate":
+        elif metric in ("conversion_rate", "buyers"):
             rows.append({name: test[name] for name in ("channel", "effect", "standard_error")} | {"metric": metric})
         elif metric != "revenue":
             notes.append(f"test {test['test_id']} counts {metric}, which cannot be set against sales: not used")
@@ -203,7 +203,18 @@ def shares(ws: Workspace, channels: tuple[str, ...]) -> tuple[pd.DataFrame, list
             scale = seen[1] / seen[0] / sold[1]
             rows.append({"channel": test["channel"], "effect": test["effect"] * scale, "standard_error": test["standard_error"] * scale,
                          "metric": "share"})  # fmt: skip
-    return pd.DataFrame(rows, columns=["channel", "effect", "standard_error", "metric"]), notes
+    told, said = _of_one_kind(pd.DataFrame(rows, columns=["channel", "effect", "standard_error", "metric"]))
+    return told, notes + said
+
+
+def _of_one_kind(told: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Tests that count people give way where others count purchases."""
+    people = told["metric"] == "buyers"
+    if not people.any() or people.all():
+        return told, []
+    return told[~people], [
+        f"{people.sum()} tests count people and {(~people).sum()} count purchases, which do not mix: those are used"
+    ]
 
 
 def _touches(ws: Workspace) -> pd.DataFrame:

@@ -257,7 +257,7 @@ class LiftEvidence:
                 kind, subject, region, metric = map(str, key)  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
                 yield (kind, subject, region, metric), group.reset_index(drop=True)
                 paid = group[group["spend"] > 0]
-                if len(paid) and metric != "conversion_rate":
+                if len(paid) and metric not in ("conversion_rate", "buyers"):
                     scaled = paid.assign(
                         effect=paid["effect"] / paid["spend"], standard_error=paid["standard_error"] / paid["spend"]
                     )
