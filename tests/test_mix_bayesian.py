@@ -13,14 +13,16 @@ import pytest
 
 from liftwise.core.errors import CannotTell, InputError
 from liftwise.models.mix import nuts
-from liftwise.models.mix.bayesian import BayesianMix, _level, _walk
+from liftwise.models.mix.bayesian import BayesianMix
 from liftwise.models.mix.density import LiftTests, MixData, media, mix_density
 from liftwise.models.mix.diagnostics import bulk_ess, rhat, tail_ess
 from liftwise.models.mix.known_law import KnownLaw
 from liftwise.models.mix.laplace import laplace
+from liftwise.models.mix.level import Level, independent, walk
 from liftwise.models.mix.posterior import Posterior
 from liftwise.models.mix.priors import Prior
 from liftwise.models.mix.response import bend, carry
+from test_mix_experiments import market
 
 WEEKS = 104
 QUICK = {"samples": 250, "tune": 150, "folds": 1}
@@ -32,8 +34,10 @@ QUICK = {"samples": 250, "tune": 150, "folds": 1}
 CLOSED, OPEN = (False, False, False, False), (True, True, True, True)  # delay, tail, walk, pairs
 
 
-def _some_data(free: tuple[bool, bool, bool, bool], regions: int, prior: tuple[float, float, float], weeks: int = 60) -> MixData:
-    delay, tail, walk, pairs = free
+def _some_data(
+    free: tuple[bool, bool, bool, bool], regions: int, prior: tuple[float, float, float], weeks: int = 60, common: float = 0.0
+) -> MixData:
+    delay, tail, walks, pairs = free
     rng = np.random.default_rng(0)
     shape = (3, regions, weeks)
     spend = rng.gamma(1, 1, shape) * (rng.random(shape) < 0.7)
@@ -49,21 +53,20 @@ def _some_data(free: tuple[bool, bool, bool, bool], regions: int, prior: tuple[f
                       np.array([14, 18, 40]), np.array([-2.0, 0.3, 3.0]), np.array([1.0, 0.5, 2.0]), np.empty(3))  # fmt: skip
     cells = regions * weeks
     columns = np.column_stack([np.kron(np.eye(regions), np.ones((weeks, 1))), np.tile(np.arange(weeks) / weeks, regions)])
-    sines = np.tile(_walk(weeks), (regions, 1)) if walk else np.empty((cells, 0))
-    basis, wander, swing = _level(30 * columns * seen.reshape(-1, 1), sines * seen.reshape(-1, 1))
+    baseline = Level.of(30 * columns * seen.reshape(-1, 1), walk(weeks) if walks else np.empty((weeks, 0)), seen, common)
     effect = np.tile([kind, 0.3, 0.4, level, slope, 0.2], (3, 1))
     law = np.array([[0.2, 0.9], [0.1, 0.4], [0.3, 0.8], [-2, 0.6], [-1, 0.7], [-2, 0.5]])
-    return MixData(spend, (1 + 0.1 * rng.standard_normal((regions, weeks))) * seen, seen, basis, np.linspace(0.8, 1.2, regions),
-                   np.array([cells + 3.0, 0.01]), 4 if delay else -1, 4 + delay if tail else -1, law, effect, np.full(3, 1.1), wander, swing,
+    return MixData(spend, (1 + 0.1 * rng.standard_normal((regions, weeks))) * seen, seen, baseline, np.linspace(0.8, 1.2, regions),
+                   np.array([cells + 3.0, 0.01]), 4 if delay else -1, 4 + delay if tail else -1, law, effect, np.full(3, 1.1),
                    np.array([[0, 1], [2, 0]]) if pairs else np.empty((0, 2), np.int64), 0.2, tests,
-                   np.empty((3, regions, 6 if tail else 4 + delay, weeks)), np.empty(shape), np.empty(cells), np.empty(cells))  # fmt: skip
+                   np.empty((3, 6 if tail else 4 + delay, regions, weeks)), np.empty(shape), np.empty(cells), np.empty(cells))  # fmt: skip
 
 
 @pytest.mark.parametrize("free", [CLOSED, (True, False, False, True), (False, True, True, False), OPEN])
 @pytest.mark.parametrize("regions", [1, 3])
 @pytest.mark.parametrize("prior", [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (1.0, 1.0, 1.0)])
 def test_gradient_is_the_derivative(free: tuple[bool, bool, bool, bool], regions: int, prior: tuple[float, float, float]) -> None:
-    data = _some_data(free, regions, prior)
+    data = _some_data(free, regions, prior, common=0.0 if regions == 1 else 0.5)
     theta = np.random.default_rng(1).standard_normal(data.dimensions)
     grad, spare = np.empty_like(theta), np.empty_like(theta)
     mix_density(theta, data, grad)
@@ -81,23 +84,35 @@ def _media(theta: np.ndarray, data: MixData) -> tuple[np.ndarray, np.ndarray]:
     return own, together
 
 
-def test_marginal_likelihood_is_that_of_the_whole_normal() -> None:
-    """Against the covariance of baseline, walk and noise written out."""
-    data = _some_data((False, False, True, True), 1, (0.0, 0.0, 0.0))._replace(tests=LiftTests.none(1, 60))
-    seen = data.seen.ravel()
-    columns = 30 * np.column_stack([np.ones(60), np.arange(60) / 60]) * seen[:, None]
-    sines = _walk(60) * seen[:, None]
+@pytest.mark.parametrize(("regions", "common"), [(1, 0.0), (3, 0.0), (3, 0.6)])
+def test_marginal_likelihood_is_that_of_the_whole_normal(regions: int, common: float) -> None:
+    """Against the covariance of baseline, shock, walk and noise written out."""
+    data = _some_data((False, False, True, True), regions, (0.0, 0.0, 0.0), common=common)._replace(
+        tests=LiftTests.none(regions, 60)
+    )
+    seen, cells = data.seen.ravel(), regions * 60
+    columns = np.column_stack([np.kron(np.eye(regions), np.ones((60, 1))), np.tile(np.arange(60) / 60, regions)])
+    columns = 30 * columns * seen[:, None]
+    sines, weeks = np.tile(walk(60), (regions, 1)) * seen[:, None], np.tile(np.eye(60), (regions, 1)) * seen[:, None]
     rng, out = np.random.default_rng(2), []
     for _ in range(3):
         theta = rng.standard_normal(data.dimensions)
         own, together = _media(theta, data)
         rest = (data.target - own.sum(axis=0) - together.sum(axis=0)).ravel() * seen
         q = np.exp(-1 + 0.7 * theta[13])
-        whole = np.eye(60) + columns @ columns.T + q**2 * sines @ sines.T
+        whole = np.eye(cells) + common * weeks @ weeks.T + columns @ columns.T + q**2 * sines @ sines.T
         expected = -0.5 * theta @ theta - 0.5 * np.linalg.slogdet(whole)[1]
         expected -= data.noise[0] / 2 * np.log(data.noise[1] + rest @ np.linalg.solve(whole, rest))
         out.append(mix_density(theta, data, np.empty_like(theta)) - expected)
     assert np.ptp(out) < 1e-8
+
+
+def test_errors_that_regions_share_become_independent() -> None:
+    """Whichever regions were seen in a week."""
+    seen = (np.random.default_rng(9).random((4, 6)) < 0.7).astype(float)
+    weeks, there = np.tile(np.eye(6), (4, 1)) * seen.reshape(-1, 1), np.diag(seen.ravel())
+    turn = independent(there, seen, 0.7)
+    assert turn @ (there + 0.7 * weeks @ weeks.T) @ turn.T == pytest.approx(there, abs=1e-12)
 
 
 def test_the_walks_sines_are_a_random_walk() -> None:
@@ -107,7 +122,7 @@ def test_the_walks_sines_are_a_random_walk() -> None:
     every = np.sqrt(2 / (weeks + 0.5)) * np.sin(np.outer(np.arange(weeks) + 1.0, rate)) / (2 * np.sin(rate / 2))
     clock = np.arange(1.0, weeks + 1)
     assert every @ every.T == pytest.approx(np.minimum(clock[:, None], clock), abs=1e-9)
-    few = _walk(weeks)
+    few = walk(weeks)
     assert np.abs(few @ few.T - np.minimum(clock[:, None], clock)).max() < 0.12 * weeks
 
 
@@ -189,6 +204,21 @@ def test_chains_depend_on_the_seed_and_not_on_threads() -> None:
                        for seed, threads in ((5, 1), (5, 4), (6, 1)))  # fmt: skip
     assert np.array_equal(one, two)
     assert not np.array_equal(one, three)
+
+
+def test_chains_may_end_early_and_are_then_the_beginning_of_the_whole() -> None:
+    data = KnownLaw(np.eye(3), 1)
+    whole, part = (nuts.sample(data, np.zeros(3), np.eye(3), seed=5, draws=80, tune=60, enough=enough).theta
+                   for enough in (lambda theta: False, lambda theta: theta.shape[1] >= 40))  # fmt: skip
+    assert whole.shape[1] == 80
+    assert np.array_equal(part, whole[:, :40])
+
+
+def test_what_is_held_keeps_its_prior() -> None:
+    data = KnownLaw(np.array([[1.0, 0.0, 0.0], [0.0, 4.0, 1.5], [0.0, 1.5, 2.0]]))
+    normal = laplace(data, 3, held=(0,))
+    assert normal.mode == pytest.approx(np.zeros(3), abs=0.02)
+    assert np.linalg.inv(normal.root @ normal.root.T) == pytest.approx(data.precision, abs=1e-6)
 
 
 # -- diagnostics ---------------------------------------------------------------------------------------------------------
@@ -314,9 +344,9 @@ def test_a_prior_on_return_is_felt_and_is_in_the_tables_currency() -> None:
         .set_index("channel")
         .loc["c0"]
     )
-    assert held["roi"] == pytest.approx(half, rel=0.05)
-    assert plain["roi"] > 1.4 * half
-    slope = plain["marginal_roi"] / 2
+    assert float(held["roi"]) == pytest.approx(half, rel=0.05)
+    assert float(plain["roi"]) > 1.4 * half
+    slope = float(plain["marginal_roi"]) / 2
     held = (
         BayesianMix(**QUICK, priors={"c0": Prior("marginal_roi", 0.98 * slope, 1.02 * slope)})
         .fit(weekly)
@@ -324,7 +354,7 @@ def test_a_prior_on_return_is_felt_and_is_in_the_tables_currency() -> None:
         .set_index("channel")
         .loc["c0"]
     )
-    assert held["marginal_roi"] == pytest.approx(slope, rel=0.1)
+    assert float(held["marginal_roi"]) == pytest.approx(slope, rel=0.1)
     with pytest.raises(InputError, match="of revenue"):
         BayesianMix(**QUICK, priors={"c0": Prior("roi", 1000 * half, 2000 * half)}).fit(weekly)
     with pytest.raises(InputError, match="not in the mix"):
@@ -389,6 +419,17 @@ def test_regions_share_what_they_know() -> None:
     roi = mix.roi().set_index("channel")
     assert rhat_of(mix) < 1.05
     assert (roi["revenue"] / pd.Series(truth) - 1).abs().mean() < 0.1
+
+
+def test_money_that_follows_what_all_regions_share_is_not_believed() -> None:
+    """Taken for independent, the same regions say that search brings five times what it does."""
+    weekly, brought, _ = market(2)
+    mix = BayesianMix(saturation="hill", carry_over="geometric", chains=2, samples=250, tune=150)
+    mix.scored = False
+    told = mix.fit(weekly).roi().set_index("channel")
+    for name, real in brought.items():
+        assert told.at[name, "low"] <= real / told.at[name, "spend"] <= told.at[name, "high"]
+        assert told.at[name, "revenue"] == pytest.approx(real, rel=0.35)
 
 
 def rhat_of(mix: BayesianMix) -> float:

@@ -5,10 +5,7 @@ m_c = share_c · exp(δ_cg) · f_c / F_c, with f_c the response of `response` an
 usual region. What channels i and j do together is n = κ · (share_i + share_j) · f_i f_j / (F_i F_j): κ is its size as a share of
 what they do apart.
 
-With γ ~ N(0, σ²P), a walk of the level with steps N(0, q²σ²) and σ² ~ IG(a/2, b/2), all three integrate out:
-log p(r) = −½ log|S| − (a + n)/2 · log(b + rᵀS⁻¹r) for r = y − Σ m − Σ n (Zellner 1971, for the Student form). The walk is its smooth
-part, the first sines of its Karhunen–Loève expansion, and it is common to all regions. From one decomposition of Z and one of the sines
-cleared of Z, rᵀS⁻¹r costs two thin matrices for every q, so q is sampled like the rest.
+Baseline, walk and noise are integrated out (`level`).
 
 Every sampled parameter is standard normal a priori and is bent into its own prior, so that tails are light wherever the data say
 little: α and φ are Beta(1, 3), share and κ are exponential, k, s, ν, q and τ log-normal; and so is μ, the mean of the shares, so that
@@ -38,8 +35,9 @@ from numba import njit, types
 from numba.extending import overload
 
 from liftwise.core.uncertainty import Floats
+from liftwise.models.mix.level import Level, marginal
 from liftwise.models.mix.nuts import log_density
-from liftwise.models.mix.response import PARAMETERS, bend, beta_1_3, carry, dot, exponential, log_steepness, room, total
+from liftwise.models.mix.response import PARAMETERS, bend, beta_1_3, carry, dot, exponential, log_steepness, total
 
 RETENTION, HALF, SLOPE, EFFECT = range(4)  # blocks of θ
 SPREAD, WALK, SHARES = 3, 4, 5  # rows of `MixData.shape` after log half, log slope and log tail
@@ -78,21 +76,19 @@ class LiftTests(NamedTuple):
 class MixData(NamedTuple):
     """All the density needs, and room to work in.
 
-    spend : (channels, regions, weeks). target, seen : (regions, weeks), 0 where not seen. basis : (columns, regions · weeks) with
-    basisᵀ basis = 1 − S⁻¹ of the baseline alone. weight : (regions,) revenue of each, mean 1, so that shares are of the revenue of all.
+    spend : (channels, regions, weeks). target, seen : (regions, weeks), 0 where not seen. level : baseline and walk.
+    weight : (regions,) revenue of each, mean 1, so that shares are of the revenue of all.
     noise : (2,) a + n and b. delay, tail : their blocks of θ, or −1 when φ = 0 and ν = 1.
     shape : (6, 2) mean and sd of log k, log s, log ν, log τ, log q and log μ a priori.
     effect : (channels, 6) kind (0 exponential, 1 log-normal); then of a log-normal mean, sd, level, slope, constant.
-    usual : (channels,) the steady spend at which a marginal return is meant.
-    wander, swing : (sines, regions · weeks) and (sines,) of the walk cleared of the baseline, and their variances at q = 1; none = the level
-    does not walk. pairs : (pairs, 2). bond : mean of κ a priori.
-    bent : (channels, regions, 4 to 6, weeks) responses and slopes. adjoint : (channels, regions, weeks). residual, pull : (regions · weeks,).
+    usual : (channels,) the steady spend at which a marginal return is meant. pairs : (pairs, 2). bond : mean of κ a priori.
+    bent : (channels, 4 to 6, regions, weeks) responses and slopes. adjoint : (channels, regions, weeks). residual, pull : (regions · weeks,).
     """
 
     spend: Floats
     target: Floats
     seen: Floats
-    basis: Floats
+    level: Level
     weight: Floats
     noise: Floats
     delay: int
@@ -100,8 +96,6 @@ class MixData(NamedTuple):
     shape: Floats
     effect: Floats
     usual: Floats
-    wander: Floats
-    swing: Floats
     pairs: np.ndarray
     bond: float
     tests: LiftTests
@@ -131,7 +125,7 @@ def first_walk(data):
 @njit(cache=True)
 def first_region(data):
     """Place in θ of τ."""
-    return first_walk(data) + (1 if data.swing.shape[0] else 0) + data.pairs.shape[0]
+    return first_walk(data) + (1 if data.level.swing.shape[0] else 0) + data.pairs.shape[0]
 
 
 @njit(cache=True, error_model="numpy")
@@ -159,13 +153,15 @@ def channel_parameters(theta, c, data, told, by):
 def respond(data, c, told, means):
     """Fill `bent` of a channel; `means` (6,) gets the weighted means over regions and weeks of the response and of its slopes."""
     mine = data.bent[c]
+    rows, regions, weeks = mine.shape
     means[:] = 0.0
-    for g in range(mine.shape[0]):
-        carry(data.spend[c, g], told[0], told[3], mine[g])
-        bend(told[1], told[2], told[4], mine[g])
-        for row in range(mine.shape[1]):
-            means[row] += data.weight[g] * total(mine[g, row])
-    means /= mine.shape[0] * mine.shape[2]
+    for g in range(regions):
+        carry(data.spend[c, g], told[0], told[3], mine[:, g])
+    bend(told[1], told[2], told[4], mine.reshape(rows, regions * weeks))
+    for row in range(rows):
+        for g in range(regions):
+            means[row] += data.weight[g] * total(mine[row, g])
+    means /= regions * weeks
     if not means[0] > 1e-300:  # nothing was spent, or nothing of it counts: media are 0 whatever the share
         means[:] = 0.0
         means[0] = 1.0
@@ -176,21 +172,21 @@ def media(theta, data, own, together):
     """Media of every channel, into `own` (channels, regions, weeks), and of every pair, into `together` (pairs, regions, weeks)."""
     channels, regions, weeks = data.spend.shape
     told, by, means, share = np.empty(6), np.empty(6), np.empty(6), np.empty(channels)
-    first = first_region(data)
-    tau = math.exp(data.shape[SPREAD, 0] + data.shape[SPREAD, 1] * theta[first]) if regions > 1 else 0.0
+    first, off = first_region(data), np.empty((channels, regions))
+    deviations(theta, data, off)
     for c in range(channels):
         channel_parameters(theta, c, data, told, by)
         respond(data, c, told, means)
         share[c] = math.exp(told[5])
-        data.bent[c, :, 0] /= means[0]
+        data.bent[c, 0] /= means[0]
         for g in range(regions):
-            scale = share[c] * math.exp(_deviation(theta, first + 1 + c * regions, regions, g, tau))
+            scale = share[c] * math.exp(off[c, g])
             for t in range(weeks):
-                own[c, g, t] = scale * data.bent[c, g, 0, t]
+                own[c, g, t] = scale * data.bent[c, 0, g, t]
     for p in range(data.pairs.shape[0]):
         i, j = data.pairs[p]
         kappa = data.bond * math.exp(exponential(theta[first - data.pairs.shape[0] + p])[0])
-        together[p] = kappa * (share[i] + share[j]) * data.bent[i, :, 0] * data.bent[j, :, 0]
+        together[p] = kappa * (share[i] + share[j]) * data.bent[i, 0] * data.bent[j, 0]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -207,9 +203,9 @@ def mix_density(theta, data, grad):
 
     # forwards: what media give, and what is left
     told, by, means = np.empty((channels, 6)), np.empty((channels, 6)), np.empty((channels, 6))
-    scale, share = np.empty((channels, regions)), np.empty(channels)
+    off, scale, share = np.empty((channels, regions)), np.empty((channels, regions)), np.empty(channels)
     kappa, by_kappa, bonded, both = np.empty(pairs), np.empty(pairs), np.empty(pairs), np.zeros(pairs)
-    tau = math.exp(data.shape[SPREAD, 0] + data.shape[SPREAD, 1] * theta[first]) if regions > 1 else 0.0
+    tau = deviations(theta, data, off)
     residual, pull, adjoint = data.residual, data.pull, data.adjoint
     for g in range(regions):
         residual[g * weeks : (g + 1) * weeks] = data.target[g]
@@ -218,9 +214,9 @@ def mix_density(theta, data, grad):
         respond(data, c, told[c], means[c])
         share[c] = math.exp(told[c, 5])
         for g in range(regions):
-            scale[c, g] = share[c] * math.exp(_deviation(theta, first + 1 + c * regions, regions, g, tau)) / means[c, 0]
+            scale[c, g] = share[c] * math.exp(off[c, g]) / means[c, 0]
             for t in range(weeks):
-                residual[g * weeks + t] -= scale[c, g] * data.bent[c, g, 0, t]
+                residual[g * weeks + t] -= scale[c, g] * data.bent[c, 0, g, t]
     for p in range(pairs):
         i, j = data.pairs[p]
         size, slope = exponential(theta[first - pairs + p])
@@ -228,11 +224,15 @@ def mix_density(theta, data, grad):
         bonded[p] = kappa[p] * (share[i] + share[j]) / (means[i, 0] * means[j, 0])
         for g in range(regions):
             for t in range(weeks):
-                residual[g * weeks + t] -= bonded[p] * data.bent[i, g, 0, t] * data.bent[j, g, 0, t]
-    likelihood, force = _normal(theta, data, grad, first - pairs - 1)
+                residual[g * weeks + t] -= bonded[p] * data.bent[i, 0, g, t] * data.bent[j, 0, g, t]
+    walks = data.level.swing.shape[0] > 0
+    log_q = data.shape[WALK, 0] + data.shape[WALK, 1] * theta[first_walk(data)] if walks else 0.0
+    likelihood, force, by_walk = marginal(data.level, data.seen, data.noise, log_q, residual, pull)
     if not likelihood > -np.inf:
         return -np.inf
     value += likelihood
+    if walks:
+        grad[first_walk(data)] += data.shape[WALK, 1] * by_walk
 
     # backwards: the slope by every response, by its mean, and by what scales it
     pulled, upward = np.zeros((channels, regions)), np.zeros(channels)
@@ -242,15 +242,15 @@ def mix_density(theta, data, grad):
             strong = force * scale[c, g]
             for t in range(weeks):
                 adjoint[c, g, t] = strong * pull[g * weeks + t]
-            pulled[c, g] = dot(adjoint[c, g], data.bent[c, g, 0])
+            pulled[c, g] = dot(adjoint[c, g], data.bent[c, 0, g])
     for p in range(pairs):
         i, j = data.pairs[p]
         for g in range(regions):
             for t in range(weeks):
                 pulls = force * bonded[p] * pull[g * weeks + t]
-                adjoint[i, g, t] += pulls * data.bent[j, g, 0, t]
-                adjoint[j, g, t] += pulls * data.bent[i, g, 0, t]
-                both[p] += pulls * data.bent[i, g, 0, t] * data.bent[j, g, 0, t]
+                adjoint[i, g, t] += pulls * data.bent[j, 0, g, t]
+                adjoint[j, g, t] += pulls * data.bent[i, 0, g, t]
+                both[p] += pulls * data.bent[i, 0, g, t] * data.bent[j, 0, g, t]
     for i in range(data.tests.channel.shape[0]):
         value += _lift(data, i, told, scale, bonded, pulled, both, direct)
     for c in range(channels):
@@ -270,62 +270,24 @@ def mix_density(theta, data, grad):
         for c in range(channels):
             middle = pulled[c].sum() / regions
             for g in range(regions):
-                off = _deviation(theta, first + 1 + c * regions, regions, g, tau)
                 grad[first + 1 + c * regions + g] += tau * (pulled[c, g] - middle)
-                grad[first] += data.shape[SPREAD, 1] * pulled[c, g] * off
+                grad[first] += data.shape[SPREAD, 1] * pulled[c, g] * off[c, g]
     return value
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _normal(theta, data, grad, at):
-    """Log likelihood of `residual` with baseline, walk and noise integrated out, and the force on `pull`, which gets S⁻¹ r.
-
-    `at` is the walk's place in θ.
-    """
-    regions, weeks = data.target.shape
-    residual, pull = data.residual, data.pull
-    square = 0.0
-    for g in range(regions):
-        for t in range(weeks):
-            i = g * weeks + t
-            residual[i] *= data.seen[g, t]
-            pull[i] = residual[i]
-            square += residual[i] * residual[i]
-    for b in range(data.basis.shape[0]):
-        part = dot(data.basis[b], residual)
-        square -= part * part
-        for i in range(pull.shape[0]):
-            pull[i] -= part * data.basis[b, i]
-    value, by_walk, by_square = 0.0, 0.0, 0.0
-    if data.swing.shape[0]:
-        variance = math.exp(2 * (data.shape[WALK, 0] + data.shape[WALK, 1] * theta[at]))
-        for b in range(data.swing.shape[0]):
-            ratio = variance * data.swing[b]
-            part, weight = dot(data.wander[b], residual), ratio / (1 + ratio)
-            value -= 0.5 * math.log1p(ratio)
-            square -= weight * part * part
-            by_walk -= weight
-            by_square += weight * (1 - weight) * part * part
-            for i in range(pull.shape[0]):
-                pull[i] -= weight * part * data.wander[b, i]
-    everything = data.noise[1] + square
-    if not everything > 0:
-        return -np.inf, 0.0
-    force = data.noise[0] / everything
-    if data.swing.shape[0]:
-        grad[at] += data.shape[WALK, 1] * (by_walk + force * by_square)
-    return value - 0.5 * data.noise[0] * math.log(everything), force
-
-
-@njit(cache=True, inline="always", error_model="numpy")
-def _deviation(theta, first, regions, g, tau):
-    """Log effect of a channel in region g, less its mean over regions."""
+@njit(cache=True, error_model="numpy")
+def deviations(theta, data, off):
+    """Log effect of every channel in every region, less its mean over regions, into `off` (channels, regions); τ."""
+    off[:] = 0.0
+    channels, regions = off.shape
     if regions == 1:
         return 0.0
-    middle = 0.0
-    for other in range(regions):
-        middle += theta[first + other]
-    return tau * (theta[first + g] - middle / regions)
+    first = first_region(data)
+    tau = math.exp(data.shape[SPREAD, 0] + data.shape[SPREAD, 1] * theta[first])
+    for c in range(channels):
+        z = theta[first + 1 + c * regions : first + 1 + (c + 1) * regions]
+        off[c] = tau * (z - z.mean())
+    return tau
 
 
 @njit(cache=True, inline="always")
@@ -341,10 +303,10 @@ def _hand_down(data, grad, c, upward, means, direct, by):
     """Add to `grad` what responses of channel c and their mean pull at its parameters."""
     channels, regions, _ = data.spend.shape
     bent = data.bent[c]
-    for parameter in range(bent.shape[1] - 1):
+    for parameter in range(bent.shape[0] - 1):
         slope = direct[parameter] + upward * means[1 + parameter]
         for g in range(regions):
-            slope += dot(data.adjoint[c, g], bent[g, 1 + parameter])
+            slope += dot(data.adjoint[c, g], bent[1 + parameter, g])
         block = parameter
         if parameter == 3:
             block = data.delay
@@ -377,23 +339,25 @@ def _lift(data, i, told, scale, bonded, pulled, both, direct):
     """Log likelihood of one test's measurements."""
     tests, pairs = data.tests, data.pairs
     regions = data.spend.shape[1]
-    c, stop = tests.channel[i], tests.stop[i]
+    c, start, stop = tests.channel[i], tests.start[i], tests.stop[i]
     first, last = tests.first_row[i], tests.first_row[i + 1]
-    then = room(data.delay >= 0, data.tail >= 0, regions, stop)
+    rows = data.bent.shape[1]
+    carried, then = np.empty((rows, stop)), np.empty((regions, rows, stop - start))
     worth = np.zeros((regions, stop))
     tests.expected[first:last] = 0.0
     for g in range(regions):
         if tests.size[i, g] == 0:
             continue
-        carry(tests.other[i, g, :stop], told[c, 0], told[c, 3], then[g])
+        carry(tests.other[i, g, :stop], told[c, 0], told[c, 3], carried)
+        then[g] = carried[:, start:]  # before, nothing differs
         bend(told[c, 1], told[c, 2], told[c, 4], then[g])
         worth[g] = scale[c, g]
         for p in range(pairs.shape[0]):
             if pairs[p, 0] == c or pairs[p, 1] == c:
-                worth[g] += bonded[p] * data.bent[pairs[p, 0] + pairs[p, 1] - c, g, 0, :stop]
+                worth[g] += bonded[p] * data.bent[pairs[p, 0] + pairs[p, 1] - c, 0, g, :stop]
         for row in range(first, last):
             for t in range(tests.since[row], tests.until[row]):
-                tests.expected[row] += tests.size[i, g] * worth[g, t] * (data.bent[c, g, 0, t] - then[g, 0, t])
+                tests.expected[row] += tests.size[i, g] * worth[g, t] * (data.bent[c, 0, g, t] - then[g, 0, t - start])
     out = 0.0
     for row in range(first, last):
         off = (tests.effect[row] - tests.expected[row]) / tests.error[row]
@@ -403,15 +367,15 @@ def _lift(data, i, told, scale, bonded, pulled, both, direct):
             if force == 0.0:
                 continue
             for t in range(tests.since[row], tests.until[row]):
-                more = data.bent[c, g, 0, t] - then[g, 0, t]
+                more = data.bent[c, 0, g, t] - then[g, 0, t - start]
                 data.adjoint[c, g, t] += force * worth[g, t]
                 pulled[c, g] += force * scale[c, g] * more
-                for parameter in range(then.shape[1] - 1):
-                    direct[c, parameter] -= force * worth[g, t] * then[g, 1 + parameter, t]
+                for parameter in range(rows - 1):
+                    direct[c, parameter] -= force * worth[g, t] * then[g, 1 + parameter, t - start]
                 for p in range(pairs.shape[0]):
                     if pairs[p, 0] == c or pairs[p, 1] == c:
                         other = pairs[p, 0] + pairs[p, 1] - c
-                        both[p] += force * bonded[p] * data.bent[other, g, 0, t] * more
+                        both[p] += force * bonded[p] * data.bent[other, 0, g, t] * more
                         data.adjoint[other, g, t] += force * bonded[p] * more
     return out
 

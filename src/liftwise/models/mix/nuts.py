@@ -16,6 +16,7 @@ arXiv:1912.11554, 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -27,15 +28,16 @@ from liftwise.core.uncertainty import Floats, spawn
 DEPTH = 10  # doublings
 DIVERGED = 1000.0  # loss of energy
 SCOUTS = 200  # draws that the first idea of the covariance counts as
+SCOUTED = 0.8  # the acceptance they aim at: they only have to see where the mass is
 
 
 class Chains(NamedTuple):
-    """theta : (chains, draws, dimensions). diverged, gradients : counts. step : (chains,)."""
+    """theta : (chains, draws, dimensions). diverged, gradients : counts. step : the one of all chains."""
 
     theta: Floats
     diverged: int
     gradients: int
-    step: Floats
+    step: float
 
 
 def log_density(theta: Any, data: Any, grad: Any) -> float:
@@ -45,36 +47,65 @@ def log_density(theta: Any, data: Any, grad: Any) -> float:
 
 def sample(
     data: Any, centre: Floats, root: Floats, *, seed: int, chains: int = 4, draws: int = 1000, tune: int = 300, threads: int = 1,
-    target: float = 0.8,
+    target: float = 0.8, enough: Callable[[Floats], bool] | None = None,
 ) -> Chains:  # fmt: skip
     """Draws from the density of `data`, started around `centre` with spread `root` (lower triangular, dimensions × dimensions).
 
     With several chains, the first two thirds of `tune` are scouts: what all chains saw there, and `root` where they saw little,
     whitens what follows; nothing drawn before is kept. Chains do not depend on `threads`: each has its own stream of random
     numbers, and data that own a workspace are asked for a copy (`data.alone()`). `target` is the acceptance aimed at: nearer to 1,
-    smaller steps.
+    smaller steps. `enough` is asked of the draws so far after every eighth of `draws`, and may end them; so does a divergence.
     """
 
-    def run(stage: str, draws: int, tune: int) -> tuple[Any, ...]:
-        def one(chain: int) -> tuple[Floats, int, int, float]:
+    def run(starts: list[_Start], draws: int, tune: int, target: float) -> tuple[Any, ...]:
+        def one(start: _Start) -> tuple[Floats, int, int]:
             mine = data.alone() if hasattr(data, "alone") else data
-            return _chain(mine, centre, np.ascontiguousarray(root), spawn(seed, f"nuts.{stage}.{chain}"), draws, tune, target)
+            return _chain(mine, centre, np.ascontiguousarray(root), *start, draws, tune, target)
 
         with ThreadPoolExecutor(threads) as pool:
-            return tuple(zip(*pool.map(one, range(chains)), strict=True))
+            return tuple(zip(*pool.map(one, starts), strict=True))
+
+    def starts(stage: str) -> list[_Start]:
+        n = len(centre)
+        return [
+            _Start(spawn(seed, f"nuts.{stage}.{chain}"), np.full(n, np.nan), np.ones(n), np.full(1, 0.5))
+            for chain in range(chains)
+        ]
 
     spent = 0
     if chains > 1 and tune >= 60:
-        seen, _, gradients, _ = run("scout", tune // 3, tune // 3)
+        seen, _, gradients = run(starts("scout"), tune // 3, tune // 3, SCOUTED)
         flat, spent = np.concatenate(seen), sum(gradients)
         covariance = (len(flat) * np.cov(flat.T) + SCOUTS * (root @ root.T)) / (len(flat) + SCOUTS)
         centre, tune = flat.mean(axis=0), tune - 2 * (tune // 3)
         root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    theta, diverged, gradients, step = run("draw", draws, tune)
-    return Chains(np.array(theta), sum(diverged), spent + sum(gradients), np.array(step))
+    begun, theta, diverged = starts("draw"), np.empty((chains, 0, len(centre))), 0
+    spent += sum(run(begun, 0, tune, target)[2])
+    _agree(begun)
+    portion = draws if enough is None else -(-draws // 8)
+    while theta.shape[1] < draws and (enough is None or not theta.size or not (diverged or enough(theta))):
+        more, broke, gradients = run(begun, min(portion, draws - theta.shape[1]), 0, target)
+        theta, diverged, spent = np.concatenate([theta, more], axis=1), diverged + sum(broke), spent + sum(gradients)
+    return Chains(theta, diverged, spent, float(begun[0].step[0]))
 
 
-@njit(cache=True, error_model="numpy")
+class _Start(NamedTuple):
+    """Where a chain is, kept up by it: its random numbers; z, not a number before the first step; scale of each z; step (1,)."""
+
+    rng: np.random.Generator
+    z: Floats
+    scale: Floats
+    step: Floats
+
+
+def _agree(begun: list[_Start]) -> None:
+    """All chains go on with one step and one scale of each z: what a chain alone has learned in so short a time is noisy."""
+    step, scale = (np.exp(np.mean([np.log(getattr(start, name)) for start in begun], axis=0)) for name in ("step", "scale"))
+    for start in begun:
+        start.step[:], start.scale[:] = step, scale
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def _white(z, data, centre, root, grad, theta, inner):
     """Log density in whitened coordinates."""
     n = z.shape[0]
@@ -201,21 +232,21 @@ def _draw(z, grad, value, step, scale, data, centre, root, rng, room, ends):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _chain(data, centre, root, rng, draws, tune, target):
-    """One chain: (draws × dimensions), divergences after tuning, gradients, step."""
+def _chain(data, centre, root, rng, z, scale, kept_step, draws, tune, target):
+    """One chain: (draws × dimensions), divergences after tuning, gradients. z, scale and step are moved in place."""
     n = centre.shape[0]
-    z, grad, scale = np.empty(n), np.empty(n), np.ones(n)
+    grad = np.empty(n)
     room, ends, out = np.empty((12, n)), np.empty((2, DEPTH + 1, n)), np.empty((draws, n))
-    value = -np.inf
+    value = _white(z, data, centre, root, grad, room[10], room[11]) if z[0] == z[0] else -np.inf
     for attempt in range(100):
+        if value > -np.inf:
+            break
         spread = 1.0 if attempt < 50 else 0.1
         for i in range(n):
             z[i] = spread * rng.standard_normal()
         value = _white(z, data, centre, root, grad, room[10], room[11])
-        if value > -np.inf:
-            break
     # dual averaging of log step; the scales are set once, from the middle of tuning
-    step, lowest, mean_step, seen = 0.5, 0.0, 0.0, 0.0
+    step, lowest, mean_step, seen = kept_step[0], 0.0, 0.0, 0.0
     middle = np.log(10 * 0.5)
     first, last = tune // 4, (3 * tune) // 4
     mean, spread2 = np.zeros(n), np.zeros(n)
@@ -250,4 +281,5 @@ def _chain(data, centre, root, rng, draws, tune, target):
             for j in range(i + 1):
                 total += root[i, j] * z[j]
             out[draw - tune, i] = total
-    return out, diverged, gradients, step
+    kept_step[0] = step
+    return out, diverged, gradients

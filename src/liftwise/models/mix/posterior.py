@@ -53,7 +53,9 @@ class Posterior(Curves):
         for p, (i, j) in enumerate(mix.pairs):
             kappa = mix.bond * np.exp([exponential(v)[0] for v in thetas[:, first - len(mix.pairs) + p]])
             bonds[:, p] = kappa * (share[:, i] + share[:, j]) / (mean[:, i] * mean[:, j])
-        steps = np.exp(mix.shape[WALK, 0] + mix.shape[WALK, 1] * thetas[:, walk]) if len(mix.swing) else np.zeros(len(thetas))
+        steps = (
+            np.exp(mix.shape[WALK, 0] + mix.shape[WALK, 1] * thetas[:, walk]) if len(mix.level.swing) else np.zeros(len(thetas))
+        )
         alpha = told[:, :, 0]
         return cls(
             alpha, alpha * told[:, :, 3], told[:, :, 1] * unit, told[:, :, 2], told[:, :, 4], beta, bonds, steps, mix.pairs

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
 
 from liftwise.models.mix.elementary import fast_exp, fast_log
@@ -141,9 +140,3 @@ def dot(x, y):
     for t in range(x.shape[0]):
         out += x[t] * y[t]
     return out
-
-
-@njit(cache=True)
-def room(delayed, tailed, regions, weeks):
-    """Where one channel's response and slopes go: (regions, 4, 5 or 6, weeks)."""
-    return np.empty((regions, 6 if tailed else (5 if delayed else 4), weeks))

@@ -52,7 +52,7 @@ def agreement(theta: Floats) -> dict[str, float]:
     return {"rhat": float(rhat(theta).max()), "ess_bulk": float(bulk_ess(theta).min()), "ess_tail": float(tail_ess(theta).min())}
 
 
-def believed(theta: Floats) -> bool:
-    """Whether chains agree and know enough in the middle and in the tails."""
+def believed(theta: Floats, margin: float = 1.0) -> bool:
+    """Whether chains agree and know enough in the middle and in the tails, `margin` times what is asked for."""
     told = agreement(theta)
-    return told["rhat"] < APART and min(told["ess_bulk"], told["ess_tail"]) > ENOUGH
+    return told["rhat"] < APART and min(told["ess_bulk"], told["ess_tail"]) > margin * ENOUGH
