@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from liftwise.core.tables import check
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.models.mix import StructuralMix
+from liftwise.models.mix import StructuralMix, plots
 from liftwise.models.mix.errors_in_time import Lasting
 from liftwise.models.mix.experiments import Experiments
 from liftwise.models.mix.learned import Data
@@ -114,6 +115,10 @@ def test_a_test_moves_the_fit_and_narrows_it_and_a_wrong_one_is_named() -> None:
     assert bool(heard["low"] <= 2.0 <= heard["high"])
     assert not any("one of them is wrong" in note for note in exact.notes_)
     assert exact.lift_["expected"].iloc[0] == pytest.approx(exact.lift_["effect"].iloc[0], rel=0.05)
+    (told,) = exact.tests_.to_dict("records")
+    assert check("mix_tests", exact.tests_.assign(model="structural")).rejected.empty
+    assert told["expected"] == pytest.approx(told["effect"], rel=0.05) and told["expected_sd"] < 0.5 * told["without_sd"]
+    assert len(plots.tested(exact.tests_).data) == 3
     wrong = quick().fit(weekly, one_test(spend["display"], 8.0, 0.05))
     assert any("test t measured" in note and "one of them is wrong" in note for note in wrong.notes_)
 

@@ -295,6 +295,12 @@ MODELS = (
         need("change", "money", "currency"), may("low", "money", "currency"), may("high", "money", "currency"),
         may("beyond", "share", "of weeks beyond all spend seen"),
     ), ("model", "channel", "factor")),
+    Table("mix_tests", "Lift tests beside what the mix that heard them expects, and what the weeks alone would have.", "models.mix", (
+        need("model"), need("test_id", "id"), need("channel"), need("effect", "money", "currency"),
+        Column("standard_error", "money", True, "currency", low=0), need("expected", "money", "currency"),
+        Column("expected_sd", "money", True, "currency", low=0), need("without", "money", "currency"),
+        Column("without_sd", "money", True, "currency", low=0), need("gap", "number", "of effect and without, in standard deviations"),
+    ), ("model", "test_id")),
     Table("mix_changes", "What changed since the last fit and why; amounts of a channel sum to now − before (null counts as 0).", "flows.measure", (
         need("channel"), may("before", "number", "revenue per 1 spent"), may("now", "number", "revenue per 1 spent"),
         need("part", choices="history software settings weeks model tests"), need("amount", "number"),

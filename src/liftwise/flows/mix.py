@@ -29,6 +29,7 @@ WRITES = (
     "mix_roi",
     "mix_forecasts",
     "partial_dependence",
+    "mix_tests",
     "mix_changes",
     "mix_facts",
 )
@@ -66,13 +67,19 @@ def mix(ws: Workspace, model: str | None) -> dict[str, Any]:
         *search_demand(weekly),
         *tests.notes(shown),
         *_doubts(examine(shown, weekly), found.findings),
-        found.worth_testing(),
+        found.worth_testing(_tested(shown)),
     ]
     doubts += [
         f"{part} cannot be told apart from what follows it: {why}" for part, why in (changes.left_out if changes else {}).items()
     ]
     return {"model": shown.name, "why": made.why, **scores, **_numbered("data", doubts), **_numbered("changed", changes.lines() if changes else []),
             **{f"not fitted, {name}": reason for name, reason in made.failed.items()}}  # fmt: skip
+
+
+def _tested(shown: Mix) -> list[str]:
+    """Channels of which the mix has heard a test."""
+    tests = getattr(shown, "tests_", pd.DataFrame())
+    return [] if tests.empty else tests["channel"].unique().tolist()
 
 
 def _doubts(found: Findings, said: Sequence[str]) -> list[str]:
@@ -82,7 +89,7 @@ def _doubts(found: Findings, said: Sequence[str]) -> list[str]:
 
 
 def _numbered(what: str, lines: list[str]) -> dict[str, str]:
-    return {f"{what} {k}": line for k, line in enumerate(dict.fromkeys(lines), 1)}
+    return {f"{what} {k}": line for k, line in enumerate(dict.fromkeys(filter(None, lines)), 1)}
 
 
 def _settings(ws: Workspace) -> dict[str, Any]:
@@ -100,6 +107,11 @@ def _write(ws: Workspace, shown: Mix, changes: Changes | None) -> None:
         ("partial_dependence", shown.partial_dependence()),
     ):
         ws.warehouse.write(table, frame)
+    tests = getattr(shown, "tests_", pd.DataFrame())
+    if tests.empty:
+        ws.warehouse.empty("mix_tests")
+    else:
+        ws.warehouse.write("mix_tests", tests.assign(model=shown.name))
     if changes is None:
         ws.warehouse.empty("mix_changes")
     else:

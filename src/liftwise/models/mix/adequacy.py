@@ -10,6 +10,7 @@ each √2 as large as the market's and independent. Its error and the data's add
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +47,12 @@ class Adequacy:
         """A row a channel."""
         return self.channels
 
-    def worth_testing(self) -> str:
-        """Which channel a test would teach most about, and how much."""
-        gain = (self.channels["error"] - self.channels["tested"]) * self.channels["share"]
-        row = self.channels.loc[gain.idxmax()]
+    def worth_testing(self, known: Collection[str] = ()) -> str:
+        """Which channel a test would teach most about, and how much; those `known` from tests are past that, and "" when all are."""
+        open_ = self.channels[~self.channels["channel"].isin(list(known))]
+        if open_.empty:
+            return ""
+        row = open_.loc[((open_["error"] - open_["tested"]) * open_["share"]).idxmax()]
         return (
             f"A test is worth most for {row['channel']}: {TEST} periods of doubled spend in half of the market would narrow what is known of its effect "
             f"from ±{row['error']:.0%} to about ±{row['tested']:.0%}."

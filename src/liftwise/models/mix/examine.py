@@ -7,7 +7,7 @@ shows demand that moves budgets and revenue in the same week only, or spend that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -96,19 +96,19 @@ def examine(mix: Mix, weekly: pd.DataFrame) -> Findings:
     """
     told = {"holdout": int(getattr(mix, "holdout", 26)), "per_year": float(getattr(mix, "per_year", 52.18))}
     ground = Ground.of(mix, weekly)
-    table = look(ground, mix.roi(), adequacy(weekly, **told))
+    table = look(ground, mix.roi(), adequacy(weekly, **told), _elsewhere(mix, weekly))
     money = ground.mean
     return Findings(table, pd.DataFrame({"week": ground.weeks, "revenue": ground.y * money, "fitted": ground.fitted * money,
                                          "residual": (ground.y - ground.fitted) * money}))  # fmt: skip
 
 
-def look(ground: Ground, roi: pd.DataFrame, found: Adequacy) -> pd.DataFrame:
+def look(ground: Ground, roi: pd.DataFrame, found: Adequacy, elsewhere: Collection[str] = ()) -> pd.DataFrame:
     """The table of `Findings` from a mix's `roi()` and the adequacy of its data."""
     rows: list[Row] = []
     for name, (groups, said) in SEARCHES.items():
         search = checks.jointly if name in JOINTLY else Ground.best
         rows += _row(name, said, *search(ground, groups(ground))[:2])
-    rows += _confounded(ground) + _errors(ground) + _evidence(ground) + _scales(ground, roi.set_index("channel"))
+    rows += _confounded(ground) + _errors(ground) + _evidence(ground) + _scales(ground, roi.set_index("channel"), elsewhere)
     rows += [
         (kind, "data", "warning", np.nan, said) for kind, said in zip(found.kinds, found.findings, strict=True) if kind in DATA
     ]
@@ -158,8 +158,16 @@ def _evidence(ground: Ground) -> list[Row]:
              "of trend, of level or of demand explains as well: vary its spend from week to week, or run a lift test")]  # fmt: skip
 
 
-def _scales(ground: Ground, told: pd.DataFrame) -> list[Row]:
-    """What the data alone say of each channel, beside what the mix says."""
+def _elsewhere(mix: Mix, weekly: pd.DataFrame) -> Collection[str]:
+    """Channels of which the mix may know more than the nation's weeks say: from tests, or from regions that differ."""
+    if len(weekly.loc[weekly["role"] == "target", "region"].unique()) > 1:
+        return weekly.loc[weekly["role"] == "channel", "name"].unique().tolist()
+    tests = getattr(mix, "tests_", pd.DataFrame())
+    return [] if tests.empty else tests["channel"].tolist()
+
+
+def _scales(ground: Ground, told: pd.DataFrame, elsewhere: Collection[str]) -> list[Row]:
+    """What the data alone say of each channel, beside what the mix says; it may be surer of those it knows `elsewhere`."""
     rows: list[Row] = []
     seen = _visible(ground)
     if seen > TOLD:
@@ -172,10 +180,10 @@ def _scales(ground: Ground, told: pd.DataFrame) -> list[Row]:
             continue
         low, roi, high = told.loc[name, ["low", "roi", "high"]].astype(float)
         relative = (high - low) / (2 * normal_quantile(0.90)) / roi if roi > 0 else float("inf")
-        if relative < NARROW * error[k]:
+        if relative < NARROW * error[k] and name not in elsewhere:
             rows.append(("narrow", name, "warning", np.nan, f"the mix is surer of {name} (±{relative:.0%}) than the data can be (±{error[k]:.0%}): "
                          "prior or penalty speak, or the interval is wrong"))  # fmt: skip
-        if relative > UNTOLD or error[k] > 1.0:
+        if relative > UNTOLD or (error[k] > 1.0 and name not in elsewhere):
             rows.append(("weak", name, "note", np.nan, f"the data say next to nothing of {name}: a lift test would"))
     pull = searched(ground.white(ground.y - ground.media.sum(axis=1)), ground.white(ground.base),
                        {name: ground.white(ground.media[:, [k]]) for k, name in enumerate(ground.channels)})  # fmt: skip

@@ -95,6 +95,23 @@ def compared(
     return frame, notes
 
 
+def by_test(names: Sequence[str], tests: LiftTests, channels: Sequence[str], fit: Floats, alone: Floats) -> pd.DataFrame:
+    """A row a test, over all its measurements, from draws (draws, rows) of what the fit and the weeks alone expect: table `mix_tests` but `model`."""
+    rows = []
+    for first, stop, channel in zip(tests.first_row[:-1], tests.first_row[1:], tests.channel, strict=True):
+        at = slice(int(first), int(stop))
+        effect, error = float(tests.effect[at].sum()), float(np.sqrt((tests.error[at] ** 2).sum()))
+        ours, theirs = fit[:, at].sum(axis=1), alone[:, at].sum(axis=1)
+        gap = (effect - theirs.mean()) / np.hypot(error, theirs.std())
+        rows.append(
+            (names[int(first)], channels[int(channel)], effect, error, ours.mean(), ours.std(), theirs.mean(), theirs.std(), gap)
+        )
+    return pd.DataFrame(
+        rows,
+        columns=["test_id", "channel", "effect", "standard_error", "expected", "expected_sd", "without", "without_sd", "gap"],
+    )
+
+
 def _span(grid: pd.DatetimeIndex, first: object, last: object) -> tuple[int, int]:
     """(start, stop) of the periods from `first` to `last`; start is −1 outside the grid."""
     start = int(grid.searchsorted(pd.Timestamp(first), side="right")) - 1

@@ -14,6 +14,7 @@ from liftwise.models.mix.learned import FEW
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+TWO_SIDED = 1.645  # standard deviations of a 90 % interval
 MEDIA = ("immediate", "carried", "synergy")
 
 
@@ -111,6 +112,17 @@ def foretold(forecasts: pd.DataFrame) -> go.Figure:
         mine = told[told["part"] == part]
         figure.add_scatter(x=mine["week"], y=mine["predicted"], name=name, line={"color": PALETTE[0], "dash": dash})
     return figure.update_layout(hovermode="x unified")
+
+
+def tested(mix_tests: pd.DataFrame) -> go.Figure:
+    """Each lift test with 90 % intervals: what it measured, what the mix that heard it expects, what the weeks alone would have (table `mix_tests`)."""
+    told = mix_tests.sort_values("effect")
+    figure = _figure("Lift tests: measured, expected by the mix that heard them, and by the weeks alone")
+    for name, value, sd, colour in (("measured", "effect", "standard_error", "#1d2733"), ("the mix", "expected", "expected_sd", PALETTE[0]),
+                                    ("the weeks alone", "without", "without_sd", QUIET)):  # fmt: skip
+        figure.add_scatter(x=told[value], y=told["test_id"], mode="markers", name=name, marker={"size": 10, "color": colour}, orientation="h",
+                           hovertemplate="%{y}: %{x:,.0f}", error_x={"array": TWO_SIDED * told[sd], "thickness": 2, "width": 4})  # fmt: skip
+    return figure.update_layout(scattermode="group", scattergap=0.4, height=120 + 60 * len(told)).update_xaxes(zeroline=True)
 
 
 def changed(changes: pd.DataFrame) -> go.Figure:

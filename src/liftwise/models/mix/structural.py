@@ -63,18 +63,19 @@ class StructuralMix(Member):
         return replace(data, experiments=experiments), notes
 
     def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self:
-        """See `Member`; `lift_` holds each measurement beside what the fit and the weeks alone expect (`lift_tests.compared`)."""
+        """See `Member`; `lift_` and `tests_` hold each measurement and each test beside what the fit and the weeks alone expect (`lift_tests`)."""
         super().fit(weekly, lift, lift_weeks)
-        self.lift_ = pd.DataFrame()
+        self.lift_, self.tests_ = pd.DataFrame(), pd.DataFrame()
         heard = _heard(self._data, self._data.whole)
         if heard is not None:
             deaf = replace(self._data, experiments=None)
             alone = self._draw(
                 deaf, deaf.whole, self._refit(deaf, deaf.whole, self.learned_), spawn(self.seed, "lift tests"), FEW
             )
-            self.lift_, notes = lift_tests.compared(
-                heard.names, heard.tests, *(_lifts(heard, some, deaf) for some in (self.curves_, alone))
-            )
+            drawn = [_lifts(heard, some, deaf) for some in (self.curves_, alone)]
+            self.tests_ = lift_tests.by_test(heard.names, heard.tests, self.design_.channels, *drawn)
+            told = ((each.mean(axis=0), each.std(axis=0)) for each in drawn)
+            self.lift_, notes = lift_tests.compared(heard.names, heard.tests, *told)
             self.notes_ = (*self.notes_, *notes)
         return self
 
@@ -189,10 +190,9 @@ def _heard(data: Data, train: np.ndarray) -> Experiments | None:
     return heard if len(heard) else None
 
 
-def _lifts(heard: Experiments, drawn: Sequence[HillCurves], data: Data) -> tuple[Floats, Floats]:
-    """Mean and sd of the lift of each measurement."""
-    lifts = np.array([heard.expected(curves, curves.saturated(curves.carried(data.spend))) for curves in drawn])
-    return lifts.mean(axis=0), lifts.std(axis=0)
+def _lifts(heard: Experiments, drawn: Sequence[HillCurves], data: Data) -> Floats:
+    """(draws, measurements) lift that each should find."""
+    return np.array([heard.expected(curves, curves.saturated(curves.carried(data.spend))) for curves in drawn])
 
 
 def _off(curves: HillCurves, data: Data, heard: Experiments | None) -> Floats:

@@ -92,12 +92,12 @@ def figures(ws: Workspace) -> tuple[go.Figure, ...]:
     from liftwise.models.mix import plots
 
     table = {name: ws.warehouse.table(name) for name in ("contributions", "mix_roi", "responses", "carryover", "partial_dependence",
-                                                         "mix_forecasts", "mix_changes")}  # fmt: skip
-    changed = table["mix_changes"]
+                                                         "mix_forecasts", "mix_tests", "mix_changes")}  # fmt: skip
+    changed, tested = table["mix_changes"], table["mix_tests"]
     return (
         plots.returns(table["mix_roi"]), plots.over_time(table["contributions"]), plots.curves(table["responses"], table["mix_roi"]),
         plots.carry(table["carryover"]), plots.dependence(table["partial_dependence"]), plots.foretold(table["mix_forecasts"]),
-        *((plots.changed(changed),) if changed["amount"].abs().max() > 0.005 else ()),
+        *((plots.tested(tested),) if len(tested) else ()), *((plots.changed(changed),) if changed["amount"].abs().max() > 0.005 else ()),
     )  # fmt: skip
 
 
