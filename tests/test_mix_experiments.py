@@ -84,8 +84,13 @@ def test_money_that_follows_what_all_regions_share_is_not_believed() -> None:
     assert search > 2 * brought["search"]
 
 
-def test_what_a_test_should_find_is_media_with_less_media_without() -> None:
+@pytest.mark.parametrize("impressions", [False, True])
+def test_what_a_test_should_find_is_media_with_less_media_without(impressions: bool) -> None:
     weekly, _, spend = market(3)
+    if impressions:  # for which money pays very different prices
+        seen = weekly[weekly["name"] == "display"].assign(role="impressions")
+        seen["value"] *= spawn(3, "prices").uniform(20, 100, len(seen))
+        weekly = pd.concat([weekly, seen], ignore_index=True)
     mix = quick()
     mix.fit(weekly, one_test(spend["display"], 2.0, 0.5))
     data, pairs = mix._data, ((1, 0),)

@@ -224,13 +224,16 @@ class BayesianMix(Sampled):
 
         A fit that has used a measurement is bent towards it, so the weeks are asked alone: one short chain to which tests say nothing.
         """
-        self.lift_ = pd.DataFrame()
+        self.lift_, self.tests_ = pd.DataFrame(), pd.DataFrame()
         if not len(mix.tests.effect):
             return
         deaf = mix._replace(tests=mix.tests._replace(error=1e6 * mix.tests.error + 1e6 * np.abs(mix.tests.effect)))
         normal, (tune, samples) = _normal(deaf), SHORT
-        alone = nuts.sample(deaf, normal.mode, normal.root, seed=self.seed, chains=1, draws=samples, tune=tune)
-        self.lift_, notes = lift_tests.compared(self._tests, mix.tests, _expected(mix, chains), _expected(mix, alone))
+        target = (TARGETS if mix.spend.shape[1] == 1 else CAREFUL)[0]
+        alone = nuts.sample(deaf, normal.mode, normal.root, seed=self.seed, chains=1, draws=samples, tune=tune, target=target)
+        drawn = (_expected(mix, chains), _expected(mix, alone))
+        self.tests_ = lift_tests.by_test(self._tests, mix.tests, self.design_.channels, *drawn)
+        self.lift_, notes = lift_tests.compared(self._tests, mix.tests, *drawn)
         self.notes_ = (*self.notes_, *notes)
 
 
@@ -243,15 +246,15 @@ def _known(theta: Floats) -> bool:
     return believed(theta, MARGIN)
 
 
-def _expected(mix: MixData, chains: nuts.Chains) -> tuple[Floats, Floats]:
-    """Mean and sd of the lift of each measurement."""
+def _expected(mix: MixData, chains: nuts.Chains) -> Floats:
+    """(draws, measurements) lift that each should find."""
     flat = chains.theta.reshape(-1, mix.dimensions)
     flat, grad = flat[_spread(len(flat), CENTRE)], np.empty(mix.dimensions)
     out = np.empty((len(flat), len(mix.tests.effect)))
     for i, theta in enumerate(flat):
         mix_density(theta, mix, grad)
         out[i] = mix.tests.expected
-    return out.mean(axis=0), out.std(axis=0)
+    return out
 
 
 def _until(data: Data, train: np.ndarray) -> int:

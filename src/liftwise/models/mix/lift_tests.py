@@ -34,7 +34,7 @@ def read(
     InputError
         With a missing column, a standard error that is not positive, an unknown region, or more spend added than was spent.
     """
-    regions, periods = design.target.shape
+    (regions, periods), pressure = design.target.shape, design.scaled()
     rows, names, notes = (
         list[tuple[int, int, int, Floats, Floats, list[tuple[int, int, float, float]]]](),
         list[str](),
@@ -60,9 +60,11 @@ def read(
             raise InputError(f"test {name} has no standard error above 0", where="lift_tests", fix="give the error the test had")
         channel = design.channels.index(test["channel"])
         inside = _inside(test, design)
-        other = _other(design.spend[test["channel"]], test, inside, first, after, name)
-        rows.append((channel, first, max(after, *(row[1] for row in measured)), other / design.size[:, None] / unit[channel],
-                     design.size * inside, measured))  # fmt: skip
+        spent = design.spend[test["channel"]]
+        other = _pressed(
+            _other(spent, test, inside, first, after, name), spent, pressure[test["channel"]], design.size, unit[channel]
+        )
+        rows.append((channel, first, max(after, *(row[1] for row in measured)), other, design.size * inside, measured))
         names += [name] * len(measured)
     if not rows:
         return LiftTests.none(regions, periods), [], notes
@@ -79,24 +81,23 @@ def read(
     )  # fmt: skip
 
 
-def compared(
-    names: Sequence[str], tests: LiftTests, fit: tuple[Floats, Floats], alone: tuple[Floats, Floats]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Each measurement beside what the fit and what the weeks alone expect (mean, sd), and the tests that the weeks contradict.
+def compared(names: Sequence[str], tests: LiftTests, fit: Floats, alone: Floats) -> tuple[pd.DataFrame, list[str]]:
+    """Each measurement beside what the fit and the weeks alone expect, from draws (draws, rows); and the tests that the weeks contradict.
 
     Columns test_id, effect, standard_error, expected, sd, without, without_sd, gap (between effect and `without`, in standard deviations).
     A fit that has heard a test is bent towards it, so only the weeks alone can contradict it.
     """
-    gap = (tests.effect - alone[0]) / np.hypot(tests.error, alone[1])
-    frame = pd.DataFrame({"test_id": list(names), "effect": tests.effect, "standard_error": tests.error, "expected": fit[0], "sd": fit[1],
-                          "without": alone[0], "without_sd": alone[1], "gap": gap})  # fmt: skip
+    without, without_sd = alone.mean(axis=0), alone.std(axis=0)
+    gap = (tests.effect - without) / np.hypot(tests.error, without_sd)
+    frame = pd.DataFrame({"test_id": list(names), "effect": tests.effect, "standard_error": tests.error, "expected": fit.mean(axis=0),
+                          "sd": fit.std(axis=0), "without": without, "without_sd": without_sd, "gap": gap})  # fmt: skip
     notes = [f"test {test} measured {mine['effect'].sum():,.0f}; without it the weeks say {mine['without'].sum():,.0f}: one of them is wrong"
              for test, mine in frame.groupby("test_id", sort=False) if float(np.sqrt((mine["gap"] ** 2).mean())) > CONTRADICTS]  # fmt: skip
     return frame, notes
 
 
 def by_test(names: Sequence[str], tests: LiftTests, channels: Sequence[str], fit: Floats, alone: Floats) -> pd.DataFrame:
-    """A row a test, over all its measurements, from draws (draws, rows) of what the fit and the weeks alone expect: table `mix_tests` but `model`."""
+    """The same, a row a test over all its measurements: table `mix_tests` but for the model's name."""
     rows = []
     for first, stop, channel in zip(tests.first_row[:-1], tests.first_row[1:], tests.channel, strict=True):
         at = slice(int(first), int(stop))
@@ -142,6 +143,13 @@ def _inside(test: dict, design: Design) -> np.ndarray:
         raise InputError(f"test {test['test_id']} names the unknown region {unknown[0]}", where="lift_tests",
                          fix=f"use {', '.join(design.regions[:5])}")  # fmt: skip
     return np.isin(design.regions, names)
+
+
+def _pressed(other: Floats, spent: Floats, pressure: Floats, size: Floats, unit: float) -> Floats:
+    """Other money as what presses in units of `unit` money: where there was money, impressions are taken to follow it in proportion."""
+    usual = float((spent / size[:, None]).mean())
+    share = np.divide(other, spent, out=np.zeros_like(other), where=spent > 0)
+    return np.where(spent > 0, pressure * share * (usual / unit), other / size[:, None] / unit)
 
 
 def _other(spent: Floats, test: dict, inside: np.ndarray, first: int, after: int, name: str) -> Floats:

@@ -74,8 +74,7 @@ class StructuralMix(Member):
             )
             drawn = [_lifts(heard, some, deaf) for some in (self.curves_, alone)]
             self.tests_ = lift_tests.by_test(heard.names, heard.tests, self.design_.channels, *drawn)
-            told = ((each.mean(axis=0), each.std(axis=0)) for each in drawn)
-            self.lift_, notes = lift_tests.compared(heard.names, heard.tests, *told)
+            self.lift_, notes = lift_tests.compared(heard.names, heard.tests, *drawn)
             self.notes_ = (*self.notes_, *notes)
         return self
 
