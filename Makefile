@@ -10,7 +10,7 @@ PY := .venv/bin/python
 help: ## print this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: .venv/.ok ## simulate a market, measure it, plan the next quarter, write the report (about 3 minutes)
+demo: .venv/.ok ## simulate a market, measure it, plan the next quarter, write the report (about 4 minutes)
 	@$(PY) -m liftwise demo --workspace demo
 
 test: .venv/.ok ## run every test
