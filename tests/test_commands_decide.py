@@ -172,6 +172,8 @@ def test_the_next_choice_is_the_same_when_asked_again_and_follows_the_context(tm
     assert high["left"][policy.MONEY] == pytest.approx(5000 - spent) and high["costs"] == {policy.MONEY: 2.0}
     assert "with probability" in run("policy", "next", str(path), "--context", "x=0")[1]
     assert run("policy", "next", str(path), "--context", "x")[0] == 2
+    broke = run("policy", "next", str(path), "--context", "x=0", "--budget", f"{spent + 0.5}", "--decisions", "4000")[1]
+    assert "Choose nobody" in broke and "0.50 is left, and the cheapest choice costs" in broke
     code, shown = run("policy", "next", str(path), "--context", "x=0", "--budget", "10")
     assert code == 1 and "more than the 3,000 decisions" in shown
 

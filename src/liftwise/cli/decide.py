@@ -129,7 +129,7 @@ def choose_next(
         told = {name.strip(): float(number) for name, _, number in (word.partition("=") for word in _names(context))}
     except ValueError:
         raise typer.BadParameter("--context takes FEATURE=NUMBER joined by commas, such as age=0.2,hour=-1") from None
-    choice, left = run(log, told, budget=budget, decisions=decisions, seed=seed)
+    choice, left, why = run(log, told, budget=budget, decisions=decisions, seed=seed)
     if as_json:
         print_json(
             {
@@ -138,12 +138,15 @@ def choose_next(
                 "error": choice.error,
                 "costs": dict(choice.costs),
                 "left": dict(left),
+                "why": why,
             }
         )
         return
     say(
         f"Choose {choice.arm or 'nobody'}, with probability {choice.propensity:.4g} (± {choice.error:.1g}): log it with the reward."
     )
+    if why:
+        say(f"Why: {why}.")
     for amount in left.values():
         say(f"Before this choice {amount:,.2f} is left.")
 

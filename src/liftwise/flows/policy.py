@@ -130,8 +130,8 @@ def replay(
 
 def choose_next(
     path: Path, context: Mapping[str, float], *, budget: float | None = None, decisions: int | None = None, seed: int = 7
-) -> tuple[Choice, Mapping[str, float]]:
-    """Whom paced Thompson sampling chooses in `context` (feature → number) after it learned from the log, and the money left before.
+) -> tuple[Choice, Mapping[str, float], str]:
+    """Whom paced Thompson sampling chooses in `context` (feature → number) after it learned from the log, the money left before, and why nobody.
 
     Parameters
     ----------
@@ -150,7 +150,15 @@ def choose_next(
     for x, arm, reward in zip(frame[features].to_numpy(), frame["arm"], frame["reward"], strict=True):
         policy.take(x, arm, reward)
     left = policy.left_
-    return policy.choose(np.array([context[name] for name in features])), left
+    choice = policy.choose(np.array([context[name] for name in features]))
+    return choice, left, "" if choice.arm else _why_nobody(path, frame, left)
+
+
+def _why_nobody(path: Path, frame: pd.DataFrame, left: Mapping[str, float]) -> str:
+    cheapest, there = min(cost[MONEY] for cost in _costs(path, frame).values()), left[MONEY]
+    if cheapest > there:
+        return f"{there:,.2f} is left, and the cheapest choice costs {cheapest:,.2f}"
+    return "at what money is worth for the decisions to come, nobody is worth theirs here"
 
 
 def _columns(budget: float | None) -> list[str]:
