@@ -44,6 +44,7 @@ def step(flow: Flow, ws: Workspace, model: str | None) -> None:
 def mix(ws: Workspace, model: str | None) -> dict[str, Any]:
     """Choose a mix (or take `model`) and write its readings."""
     from liftwise.models.mix import adequacy, choose, examine, members
+    from liftwise.models.mix.lift_tests import tested
     from liftwise.models.mix.search import search_demand
 
     told, weekly, tests = _settings(ws), ws.warehouse.table("weekly"), tests_of(ws)
@@ -67,19 +68,13 @@ def mix(ws: Workspace, model: str | None) -> dict[str, Any]:
         *search_demand(weekly),
         *tests.notes(shown),
         *_doubts(examine(shown, weekly), found.findings),
-        found.worth_testing(_tested(shown)),
+        found.worth_testing(tested(shown)),
     ]
     doubts += [
         f"{part} cannot be told apart from what follows it: {why}" for part, why in (changes.left_out if changes else {}).items()
     ]
     return {"model": shown.name, "why": made.why, **scores, **_numbered("data", doubts), **_numbered("changed", changes.lines() if changes else []),
             **{f"not fitted, {name}": reason for name, reason in made.failed.items()}}  # fmt: skip
-
-
-def _tested(shown: Mix) -> list[str]:
-    """Channels of which the mix has heard a test."""
-    tests = getattr(shown, "tests_", pd.DataFrame())
-    return [] if tests.empty else tests["channel"].unique().tolist()
 
 
 def _doubts(found: Findings, said: Sequence[str]) -> list[str]:

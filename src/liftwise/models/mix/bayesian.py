@@ -17,16 +17,18 @@ Jin, Wang, Sun, Chan and Koehler (2017), Bayesian methods for media mix modeling
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from liftwise.core.errors import InputError
 from liftwise.core.uncertainty import Floats
-from liftwise.models.mix import lift_tests, nuts
-from liftwise.models.mix.density import EFFECT, MixData, first_region, mix_density
+from liftwise.models.mix import experiments, lift_tests, nuts
+from liftwise.models.mix.density import EFFECT, LiftTests, MixData, first_region, mix_density
 from liftwise.models.mix.design import Design
+from liftwise.models.mix.experiments import Experiments
 from liftwise.models.mix.family import RECENT, Curves, Data, Learned
 from liftwise.models.mix.laplace import Normal, laplace
 from liftwise.models.mix.level import Level, independent, walk
@@ -82,21 +84,9 @@ class BayesianMix(Sampled):
         self.priors = dict(priors or {})
         self.chains, self.samples, self.tune, self.threads = chains, samples, tune, threads
 
-    def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self:
-        """Score on rolling origins and on the hold-out, then draw from the posterior of all periods.
-
-        lift, lift_weeks : tables `lift_tests` and `lift_test_weeks` (see `lift_tests`); a test is used only where all its weeks
-        are.
-
-        Raises
-        ------
-        CannotTell
-            When the data cannot carry a mix (see `Design.of`) or are too short for the hold-out.
-        InputError
-            With a test or a prior that cannot be meant as it is written.
-        """
-        self._lift = (lift, lift_weeks)
-        return super().fit(weekly, lift, lift_weeks)
+    def told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> tuple[Data, list[str]]:
+        """See `Member`."""
+        return experiments.told(data, lift, lift_weeks)
 
     # -- what a member says --------------------------------------------------------------------------------------------
 
@@ -111,7 +101,7 @@ class BayesianMix(Sampled):
             data, train, self.chains, self.samples, self.tune, TARGETS if data.shape[0] == 1 else CAREFUL
         )
         self._judge(chains.theta, chains.diverged, chains.gradients)
-        self._check_lift(mix, chains)
+        self._check_lift(mix, chains, self._heard(data, _until(data, train)).names)
         self._posterior = posterior
         return self._learned(data, train, posterior)
 
@@ -141,18 +131,15 @@ class BayesianMix(Sampled):
         """The density's data, over the weeks up to the last learned from, and the typical spend of each channel in usual
         spend.
         """
-        regions, weeks = data.shape
+        regions = data.shape[0]
         until = _until(data, train)
         seen = train.reshape(data.shape)[:, :until].astype(float)
         spend = data.spend[:, :, :until]
         # typical of the weeks with money in them, so that a channel in bursts and a steady one read alike
         unit = (spend**2).sum(axis=(1, 2)) / np.maximum(spend.sum(axis=(1, 2)), 1e-12)
         unit[unit <= 0] = 1.0
-        money = np.array([(m / data.design.size[:, None]).mean() for m in data.design.spend.values()]) * unit
-        told, self._tests, notes = lift_tests.read(*self._lift, data.design, until, money)
-        if until == weeks:
-            self.notes_ = tuple(dict.fromkeys((*self.notes_, *notes)))
-        told = told._replace(other=np.ascontiguousarray(told.other[:, :, :until]))
+        told = self._heard(data, until).tests
+        told = told._replace(other=np.ascontiguousarray(told.other[:, :, :until] / unit[told.channel, None, None]))
         scaled = np.ascontiguousarray(spend / unit[:, None, None])
         weight = data.design.size / data.design.size.mean()
         recent = (scaled[:, :, -RECENT:].mean(axis=2) * weight).mean(axis=1)
@@ -173,6 +160,11 @@ class BayesianMix(Sampled):
                        np.maximum(recent, 1e-6), self._pairs(data, train), BOND, told,
                        np.empty((channels, rows, regions, until)), np.empty((channels, regions, until)),
                        np.empty(cells), np.empty(cells)), unit  # fmt: skip
+
+    def _heard(self, data: Data, until: int) -> Experiments:
+        """The tests that ended before week `until`."""
+        known = data.experiments
+        return known.within(until) if known is not None else Experiments(LiftTests.none(*data.shape), ())
 
     def _columns(self, data: Data, train: np.ndarray) -> tuple[Floats, Floats]:
         """Baseline columns, with their prior sd and 0 where not learned, and sines of the walk, over the weeks up to the last learned from."""
@@ -219,7 +211,7 @@ class BayesianMix(Sampled):
         level = step * sines @ solved[first:]
         return Learned(gamma, curves, np.tile(np.append(level, np.full(weeks - until, level[-1])), regions))
 
-    def _check_lift(self, mix: MixData, chains: nuts.Chains) -> None:
+    def _check_lift(self, mix: MixData, chains: nuts.Chains, names: Sequence[str]) -> None:
         """What the fit expects of each test, what the weeks alone would have, and which tests contradict them.
 
         A fit that has used a measurement is bent towards it, so the weeks are asked alone: one short chain to which tests say nothing.
@@ -232,8 +224,8 @@ class BayesianMix(Sampled):
         target = (TARGETS if mix.spend.shape[1] == 1 else CAREFUL)[0]
         alone = nuts.sample(deaf, normal.mode, normal.root, seed=self.seed, chains=1, draws=samples, tune=tune, target=target)
         drawn = (_expected(mix, chains), _expected(mix, alone))
-        self.tests_ = lift_tests.by_test(self._tests, mix.tests, self.design_.channels, *drawn)
-        self.lift_, notes = lift_tests.compared(self._tests, mix.tests, *drawn)
+        self.tests_ = lift_tests.by_test(names, mix.tests, self.design_.channels, *drawn)
+        self.lift_, notes = lift_tests.compared(names, mix.tests, *drawn)
         self.notes_ = (*self.notes_, *notes)
 
 

@@ -19,6 +19,7 @@ from liftwise.models.mix import checks
 from liftwise.models.mix.adequacy import Adequacy, adequacy
 from liftwise.models.mix.checks import Ground, searched
 from liftwise.models.mix.family import Mix
+from liftwise.models.mix.lift_tests import tested
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -162,8 +163,7 @@ def _elsewhere(mix: Mix, weekly: pd.DataFrame) -> Collection[str]:
     """Channels of which the mix may know more than the nation's weeks say: from tests, or from regions that differ."""
     if len(weekly.loc[weekly["role"] == "target", "region"].unique()) > 1:
         return weekly.loc[weekly["role"] == "channel", "name"].unique().tolist()
-    tests = getattr(mix, "tests_", pd.DataFrame())
-    return [] if tests.empty else tests["channel"].tolist()
+    return tested(mix)
 
 
 def _scales(ground: Ground, told: pd.DataFrame, elsewhere: Collection[str]) -> list[Row]:

@@ -1,8 +1,8 @@
-"""Lift tests as members at the posterior's top hear them: what each measurement should be under given curves, and how that moves with θ."""
+"""Lift tests as members hear them: those within the weeks they learn from, and what each measurement should be under given curves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -12,8 +12,8 @@ from liftwise.core.transforms import hill
 from liftwise.core.uncertainty import Floats
 from liftwise.models.mix import lift_tests
 from liftwise.models.mix.density import LiftTests
-from liftwise.models.mix.design import Design
 from liftwise.models.mix.hill_curves import HillCurves, carry
+from liftwise.models.mix.learned import Data
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,19 +22,6 @@ class Experiments:
 
     tests: LiftTests
     names: tuple[str, ...]
-
-    @classmethod
-    def read(cls, lift: pd.DataFrame | None, weeks: pd.DataFrame | None, design: Design) -> tuple[Self, list[str]]:
-        """From tables `lift_tests` and `lift_test_weeks`; and notes on what was left aside.
-
-        Raises
-        ------
-        InputError
-            As `lift_tests.read`.
-        """
-        usual = np.array([(money / design.size[:, None]).mean() for money in design.spend.values()])
-        tests, names, notes = lift_tests.read(lift, weeks, design, design.target.shape[1], usual)
-        return cls(tests, tuple(names)), notes
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,3 +52,15 @@ class Experiments:
             rows = slice(told.first_row[i], told.first_row[i + 1])
             out[rows] = gained[told.until[rows]] - gained[told.since[rows]]
         return out
+
+
+def told(data: Data, lift: pd.DataFrame | None, weeks: pd.DataFrame | None) -> tuple[Data, list[str]]:
+    """The data with tables `lift_tests` and `lift_test_weeks`; and notes on what was left aside.
+
+    Raises
+    ------
+    InputError
+        As `lift_tests.read`.
+    """
+    tests, names, notes = lift_tests.read(lift, weeks, data.design)
+    return replace(data, experiments=Experiments(tests, tuple(names))), notes

@@ -8,6 +8,7 @@ when withheld; empty means all there was (no spend without the test). The `weekl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,10 @@ CONTRADICTS = 3.0  # standard deviations
 NEEDED = ("test_id", "channel", "starts_on", "ends_on", "effect", "standard_error")
 
 
-def read(
-    tests: pd.DataFrame | None, weeks: pd.DataFrame | None, design: Design, until: int, unit: Floats
-) -> tuple[LiftTests, list[str], list[str]]:
-    """Tests measured in full before week `until`; the test of each measurement, and notes on what was left aside.
+def read(tests: pd.DataFrame | None, weeks: pd.DataFrame | None, design: Design) -> tuple[LiftTests, list[str], list[str]]:
+    """Tests measured in full within the design's weeks, in usual spend; the test of each measurement, and notes on what was left aside.
 
     tests, weeks : tables `lift_tests` and `lift_test_weeks`; a test with weeks is read week by week, its total is not used then.
-    unit : (channels,) money by region's size that is spend 1.
 
     Raises
     ------
@@ -53,7 +51,7 @@ def read(
             continue
         first, after = _span(design.weeks, test["starts_on"], test["ends_on"])
         measured = _measured(test, weeks, design.weeks, first, after)
-        if first < 0 or not measured or max(row[1] for row in measured) > until:
+        if first < 0 or not measured or max(row[1] for row in measured) > periods:
             notes.append(f"test {name} is not within the weeks learned from: not used")
             continue
         if any(not row[3] > 0 for row in measured):
@@ -61,9 +59,7 @@ def read(
         channel = design.channels.index(test["channel"])
         inside = _inside(test, design)
         spent = design.spend[test["channel"]]
-        other = _pressed(
-            _other(spent, test, inside, first, after, name), spent, pressure[test["channel"]], design.size, unit[channel]
-        )
+        other = _pressed(_other(spent, test, inside, first, after, name), spent, pressure[test["channel"]], design.size)
         rows.append((channel, first, max(after, *(row[1] for row in measured)), other, design.size * inside, measured))
         names += [name] * len(measured)
     if not rows:
@@ -113,6 +109,12 @@ def by_test(names: Sequence[str], tests: LiftTests, channels: Sequence[str], fit
     )
 
 
+def tested(mix: Any) -> list[str]:
+    """Channels of which a fitted mix has heard a test."""
+    tests = getattr(mix, "tests_", pd.DataFrame())
+    return [] if tests.empty else tests["channel"].unique().tolist()
+
+
 def _span(grid: pd.DatetimeIndex, first: object, last: object) -> tuple[int, int]:
     """(start, stop) of the periods from `first` to `last`; start is −1 outside the grid."""
     start = int(grid.searchsorted(pd.Timestamp(first), side="right")) - 1
@@ -145,11 +147,10 @@ def _inside(test: dict, design: Design) -> np.ndarray:
     return np.isin(design.regions, names)
 
 
-def _pressed(other: Floats, spent: Floats, pressure: Floats, size: Floats, unit: float) -> Floats:
-    """Other money as what presses in units of `unit` money: where there was money, impressions are taken to follow it in proportion."""
-    usual = float((spent / size[:, None]).mean())
+def _pressed(other: Floats, spent: Floats, pressure: Floats, size: Floats) -> Floats:
+    """Other money as what presses, in usual spend: where there was money, impressions are taken to follow it in proportion."""
     share = np.divide(other, spent, out=np.zeros_like(other), where=spent > 0)
-    return np.where(spent > 0, pressure * share * (usual / unit), other / size[:, None] / unit)
+    return np.where(spent > 0, pressure * share, other / size[:, None] / (spent / size[:, None]).mean())
 
 
 def _other(spent: Floats, test: dict, inside: np.ndarray, first: int, after: int, name: str) -> Floats:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.models.mix import lift_tests
+from liftwise.models.mix import experiments, lift_tests
 from liftwise.models.mix.errors_in_time import Lasting
 from liftwise.models.mix.experiments import Experiments
 from liftwise.models.mix.family import Data, Learned, Member
@@ -59,8 +59,7 @@ class StructuralMix(Member):
 
     def told(self, data: Data, lift: pd.DataFrame | None, lift_weeks: pd.DataFrame | None) -> tuple[Data, list[str]]:
         """See `Member`."""
-        experiments, notes = Experiments.read(lift, lift_weeks, data.design)
-        return replace(data, experiments=experiments), notes
+        return experiments.told(data, lift, lift_weeks)
 
     def fit(self, weekly: pd.DataFrame, lift: pd.DataFrame | None = None, lift_weeks: pd.DataFrame | None = None) -> Self:
         """See `Member`; `lift_` and `tests_` hold each measurement and each test beside what the fit and the weeks alone expect (`lift_tests`)."""
