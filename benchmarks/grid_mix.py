@@ -6,6 +6,9 @@ is judged by the market itself, beside the best split there is.
 
     python benchmarks/grid_mix.py --cells 36 --seeds 2 --to grid.csv
 
+`--cells 9` are those of a media share of 15 %, and `--forecasts` leaves the budget out: a hold-out is one draw of noise, so that forecasts need many
+seeds.
+
 Cells that are in the file already are not run again. About 3 seconds of processor a cell and seed.
 """
 
@@ -36,6 +39,7 @@ from liftwise.models.mix.ridge import AdstockMix
 from liftwise.sources.simulator.mix_worlds import CHANNELS, MixWorld, mix_world
 
 SHARES, NOISES, SPREADS, SYNERGIES = (0.1, 0.2, 0.35, 0.5), (0.02, 0.04, 0.08), ("low", "mid", "high"), (0.0, 0.25, 0.5)
+BETWEEN = 0.15
 HOLDOUT, DRAWS, YEAR = 26, 200, 52.18
 LOWEST, HIGHEST = 0.5, 2.0  # of today's money in a channel
 SCENARIOS = {"same": 1.0, "more": 1.1}  # money, today's being 1
@@ -54,20 +58,21 @@ class Cell(NamedTuple):
 
     def world(self, seed: int) -> MixWorld:
         """The market of a seed; no two cells share their channels, weeks or noise."""
-        return mix_world(1000 * seed + cells(216).index(self), media_share=self.share, noise=self.noise, misallocation=self.misallocation, synergy=self.synergy,
+        return mix_world(1000 * seed + (cells(216) + cells(9)).index(self), media_share=self.share, noise=self.noise, misallocation=self.misallocation, synergy=self.synergy,
                          confounded=self.confounded)  # fmt: skip
 
 
 def cells(number: int) -> list[Cell]:
-    """All 216, or 36 of them: every share with every noise and spread, the other dials in a Latin order."""
+    """All 216, or 36 of them: every share with every noise and spread, the other dials in a Latin order; or 9 more, of a share of 15 %."""
     if number == 216:
         return list(itertools.starmap(Cell, itertools.product(SHARES, NOISES, SPREADS, SYNERGIES, (False, True))))
-    return [Cell(SHARES[a], NOISES[b], SPREADS[c], SYNERGIES[(a + b + c) % 3], bool((a + b * 3 + c + a // 2) % 2))
-            for a, b, c in itertools.product(range(4), range(3), range(3))]  # fmt: skip
+    shares = SHARES if number == 36 else (BETWEEN,)
+    return [Cell(share, NOISES[b], SPREADS[c], SYNERGIES[(a + b + c) % 3], bool((a + b * 3 + c + a // 2) % 2))
+            for (a, share), b, c in itertools.product(enumerate(shares), range(3), range(3))]  # fmt: skip
 
 
-def judged(cell: Cell, seed: int, mover: str | None) -> dict[str, Any]:
-    """One row: errors on the hold-out, and for each scenario true gain, claim and the oracle's gain, in percent of mean revenue."""
+def judged(cell: Cell, seed: int, mover: str | None, forecasts: bool = False) -> dict[str, Any]:
+    """One row: errors on the hold-out, and for each scenario true gain, claim and the oracle's gain, in percent of mean revenue (none for `forecasts`)."""
     world = cell.world(seed)
     long = world.weekly()
     yardstick = AdstockMix(draws=4, holdout=HOLDOUT).fit(long)
@@ -83,8 +88,7 @@ def judged(cell: Cell, seed: int, mover: str | None) -> dict[str, Any]:
         "least_rolling": luckiest.scores_["rmse_pct"],
         "oracle": 100 * oracle_error(world) / world.revenue.mean(),
     }
-    row |= moved(world, chosen)
-    return row
+    return row if forecasts else row | moved(world, chosen)
 
 
 def moved(world: MixWorld, chosen: Any) -> dict[str, float]:
@@ -155,7 +159,7 @@ def tables(rows: pd.DataFrame) -> str:
                 index=False
             )
         )
-        for scenario in SCENARIOS:
+        for scenario in SCENARIOS if "same_true" in rows else ():
             told = [{margin: key, "scenario": scenario, **_moves(group, scenario)} for key, group in groups]
             parts.append(pd.DataFrame(told).to_string(index=False))
     hard = rows[rows["oracle"] <= 0.8 * rows["adstock"]]
@@ -164,7 +168,7 @@ def tables(rows: pd.DataFrame) -> str:
         f"oracle at least 20 % below adstock ridge, {len(hard)} markets: {_forecasts(hard)}\nelsewhere, {len(easy)} markets: {_forecasts(easy)}; "
         f"more than 2 % above in {(easy['forecast'] > 1.02 * easy['adstock']).mean():.1%} of markets"
     )
-    for scenario, paper in (("same", 5.0), ("more", 12.0)):
+    for scenario, paper in (("same", 5.0), ("more", 12.0)) if "same_true" in rows else ():
         able = rows[rows[f"{scenario}_oracle"] >= paper]
         met = (able[f"{scenario}_true"] >= paper).mean()
         parts.append(f"{scenario}: the oracle gains {paper:g} % or more in {len(able)} markets; ours in {met:.0%} of those")
@@ -205,16 +209,17 @@ def _wanted(number: int, seeds: range, done: pd.DataFrame) -> Iterator[tuple[Cel
 def main() -> None:
     """Run what is missing and print the tables."""
     told = argparse.ArgumentParser(description="What a mix is worth on markets whose truth is known.")
-    told.add_argument("--cells", type=int, choices=(36, 216), default=36)
+    told.add_argument("--cells", type=int, choices=(9, 36, 216), default=36)
     told.add_argument("--seeds", type=int, default=1, help="markets a cell")
     told.add_argument("--first", type=int, default=1, help="the first seed")
     told.add_argument("--mover", choices=("ridge", "time_series", "structural", "bayesian"), help="instead of the rule's choice")
+    told.add_argument("--forecasts", action="store_true", help="no budgets")
     told.add_argument("--to", type=Path, default=Path("grid_mix.csv"), help="all cells, one a row")
     given = told.parse_args()
     rows = pd.read_csv(given.to) if given.to.exists() else pd.DataFrame()
     wanted = list(_wanted(given.cells, range(given.first, given.first + given.seeds), rows))
     for k, (cell, seed) in enumerate(wanted, 1):
-        rows = pd.concat([rows, pd.DataFrame([judged(cell, seed, given.mover)])], ignore_index=True)
+        rows = pd.concat([rows, pd.DataFrame([judged(cell, seed, given.mover, given.forecasts)])], ignore_index=True)
         rows.to_csv(given.to, index=False)
         print(f"\r{k}/{len(wanted)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

@@ -246,6 +246,17 @@ def test_with_more_money_an_unsure_split_keeps_todays_proportions_and_says_so() 
     assert "Today's proportions are kept at this total. The best other split found" in split.summary()
 
 
+def test_money_goes_as_far_as_it_is_sure() -> None:
+    """Half of the worlds pay for the last of b's money, half punish it: the whole way is a coin, a part of it is sure."""
+    spend, worlds = np.array([0.0, 100.0, 150.0, 200.0]), [[0.0, 100.0, 400.0, 2000.0], [0.0, 100.0, 400.0, 50.0]]
+    a = [pd.DataFrame({"channel": "a", "draw": draw, "spend": spend, "revenue": spend}) for draw in range(8)]
+    b = [pd.DataFrame({"channel": "b", "draw": k, "spend": spend, "revenue": worlds[k // 2 % 2]}) for k in range(8)]
+    split = allocate(pd.concat([*a, *b]), current=pd.Series({"a": 100.0, "b": 100.0}), total=200.0)
+    assert split.sure == 0.5 and split.step == 0.8 and not split.stays
+    assert split.recommended.to_dict() == {"a": 20.0, "b": 180.0}
+    assert "Money goes 80% of the way to the best split found" in split.summary()
+
+
 def test_what_comes_out_can_be_read() -> None:
     split = allocate(table(2, 3), current=today(100.0, 50.0, 50.0), total=220.0, scenario="+10 %")
     frame = split.to_frame()

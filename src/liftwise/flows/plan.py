@@ -67,7 +67,7 @@ def plan(
     Parameters
     ----------
     metric : what a post is worth: impressions, engagements, conversions, revenue or brand_equity.
-    risk_aversion : ρ in f − ρσ.
+    risk_aversion : ρ in f − ρσ, and in mean − ρ·sd of what channels bring together.
     rules : beyond the budget; default: at most `plan.max_posts` posts per influencer and one a week.
     frontier : objectives (metrics, "roi", "reach", "risk", "cost") whose front of plans is wanted too.
     target_roi : for the channels, also the largest budget whose next money earns that much.
@@ -103,7 +103,7 @@ def plan(
     plan_id = _plan_id(chosen)
     found: dict[str, Any] = {}
     flow.step(
-        "allocation", lambda: _allocate(ws, plan_id, target_roi, found), needs=["responses", "spend"], writes=["allocations"], again=True
+        "allocation", lambda: _allocate(ws, plan_id, target_roi, rho, found), needs=["responses", "spend"], writes=["allocations"], again=True
     )  # fmt: skip
     if frontier:
         flow.step(
@@ -191,8 +191,8 @@ def _frontier(
     return {"points": len(front.points), "share of what no front exceeds": float(front.hypervolume_bound)}
 
 
-def _allocate(ws: Workspace, plan_id: str, target_roi: float | None, found: dict[str, Any]) -> dict[str, Any]:
-    """Split today's money over the channels that have a response curve, and answer what other budgets would bring."""
+def _allocate(ws: Workspace, plan_id: str, target_roi: float | None, rho: float, found: dict[str, Any]) -> dict[str, Any]:
+    """Split today's money over the channels that have a response curve, and answer what other budgets would bring; `rho` as in `allocate`."""
     from liftwise.decisions.allocation.allocate import allocate
 
     responses = ws.warehouse.table("responses")
@@ -207,8 +207,8 @@ def _allocate(ws: Workspace, plan_id: str, target_roi: float | None, found: dict
         "floors": ((1 - min(shift, 1.0)) * shares).to_dict(),
         "ceilings": ((1 + shift) * shares).clip(upper=1.0).to_dict(),
     }
-    split = allocate(responses, current=current, total=total, **limits)
-    schedules = _scenarios(ws, responses, sorted(current.index), limits, target_roi)
+    split = allocate(responses, current=current, total=total, risk_aversion=rho, **limits)
+    schedules = _scenarios(ws, responses, sorted(current.index), limits | {"risk_aversion": rho}, target_roi)
     tables = (
         [split.to_frame(), *(each.weekly.to_frame() for each in schedules.found.values())] if schedules else [split.to_frame()]
     )
@@ -219,7 +219,7 @@ def _allocate(ws: Workspace, plan_id: str, target_roi: float | None, found: dict
 
 
 def _scenarios(
-    ws: Workspace, responses: pd.DataFrame, channels: list[str], limits: dict[str, Any], target_roi: float | None
+    ws: Workspace, responses: pd.DataFrame, channels: list[str], told: dict[str, Any], target_roi: float | None
 ) -> Scenarios | None:
     """The next weeks with today's money, a tenth more, a tenth less; none where the carry-over is not known."""
     from liftwise.decisions.allocation.scenarios import scenarios
@@ -231,7 +231,7 @@ def _scenarios(
     history = spend[spend["channel"].isin(channels)].pivot_table(
         index="week", columns="channel", values="spend", aggfunc="sum", fill_value=0.0
     )
-    return scenarios(responses, carryover, history, weeks=WEEKS, target_roi=target_roi, **limits)
+    return scenarios(responses, carryover, history, weeks=WEEKS, target_roi=target_roi, **told)
 
 
 def current_spend(ws: Workspace, periods: int) -> pd.Series:

@@ -4,8 +4,8 @@ A split is worth the mean over draws of what it brings, less `risk_aversion` sta
 channels have their curves, so channels that are unsure in different worlds hedge each other (`mean_risk`). Curves may be S-shaped: concave
 envelopes bound every split, and branching where they overstate closes the gap (`envelopes`). Today's split is kept when nothing is better.
 
-Half of the draws choose and the other half judge: what is promised is shrunk, and a split that is not sure enough to gain moves no money
-(`winners_curse`).
+Half of the draws choose and the other half judge: what is promised is shrunk, and money moves towards the best split only as far as that is
+sure enough to gain (`winners_curse`).
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -26,7 +26,7 @@ from liftwise.core.uncertainty import Estimate
 from liftwise.decisions.allocation.curves import curves_of
 from liftwise.decisions.allocation.limits import Limits, Unit
 from liftwise.decisions.allocation.mean_risk import best_risky, revenue, worth_risky
-from liftwise.decisions.allocation.reasons import held_back, listed, unsure
+from liftwise.decisions.allocation.reasons import held_back, listed, part_way, unsure
 from liftwise.decisions.allocation.winners_curse import settled
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Allocation:
     value, bound, gap : of the choosing objective, mean − risk_aversion · sd of the sum over channels; no split within the limits is worth more
     than `bound` (where today is kept because a gain is not sure, the gap is what an unsure gain would have been).
     at_limit : channels held by a lock, a floor, a ceiling or the reach of their curve. sure : share of the judging draws in which the best
-    split found beats today's. stays : whether today's split is kept, at this total. reasons : why money does not move, or not further, a
-    sentence each.
+    split found beats today's. step : how far money goes from today's split, at this total, to that one: 0, none, to 1. reasons : why money
+    does not move, or not further, a sentence each.
     """
 
     scenario: str
@@ -58,8 +58,13 @@ class Allocation:
     gap: float
     at_limit: tuple[str, ...]
     sure: float
-    stays: bool
+    step: float
     reasons: tuple[str, ...]
+
+    @property
+    def stays(self) -> bool:
+        """Whether today's split is kept, at this total."""
+        return self.step == 0
 
     @property
     def moved(self) -> bool:
@@ -151,16 +156,22 @@ def allocate(
     kept = limits.rounded(limits.as_today(today)) if today.sum() > 0 else best
     still = revenue(grid, judging, today)
     same = revenue(grid, judging, kept) - still
-    better = revenue(grid, judging, best) - still - same
-    moves, gains = settled(better, same)
-    chosen = best if moves else kept
+
+    def on_the_way(step: float) -> Floats:
+        return best if step == 1 else limits.rounded(kept + step * (best - kept))
+
+    def better(step: float) -> Floats:
+        return revenue(grid, judging, on_the_way(step)) - still - same
+
+    step, gains = settled(better, same)
+    chosen = on_the_way(step)
     value = worth_risky(grid, choosing, chosen, risk_aversion)
-    held, sure = limits.held(chosen), float((better > 0).mean())
-    reasons = _why(limits, held, grid, choosing, kept, best, sure, moves)
+    held, sure = limits.held(chosen), float((better(1.0) > 0).mean())
+    reasons = _why(limits, held, grid, choosing, kept, best, sure, step)
     return Allocation(
         scenario, pd.Series(chosen, current.index), pd.Series(today, current.index), Estimate.of(gains, "currency"), value, max(bound, value),
         max(0.0, bound - value) / max(abs(bound), 1e-9), tuple(name for name in current.index if any(name in each for each in held.values())),
-        sure, not moves, reasons,
+        sure, step, reasons,
     )  # fmt: skip
 
 
@@ -194,12 +205,12 @@ def _why(
     kept: Floats,
     best: Floats,
     sure: float,
-    moves: bool,
+    step: float,
 ) -> tuple[str, ...]:
     """What holds the split where it is, a sentence each."""
     told = held_back(held)
-    if moves:
-        return tuple(told)
+    if step > 0:
+        return (*told, *part_way("split", step))
     change = pd.Series(best - kept, limits.channels)
     if change.abs().max() >= 0.01:
         return (*told, unsure("split", change, sure))

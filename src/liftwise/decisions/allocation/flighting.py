@@ -7,8 +7,8 @@ money of a cell, a locked channel and the money of a quarter are rules like floo
 A plan is worth what it brings beyond today's plan (recent mean spend, every week): the mean over the draws of curves and carry-over, less what a
 person averse to risk takes off (`aversion`). It is climbed (`climbing`), and a tangent bounds all plans (`tangents`).
 
-Half of the draws choose and the other half judge: what is promised is shrunk, and a plan that is not sure enough to gain moves no money
-(`winners_curse`). With another total than today's, what a plan is held against, and what is kept, is today's mix at that total.
+Half of the draws choose and the other half judge: what is promised is shrunk, and money moves towards the best plan only as far as that is
+sure enough to gain (`winners_curse`). With another total than today's, what a plan is held against, and what is kept, is today's mix at that total.
 """
 
 # pyright: basic
@@ -31,7 +31,7 @@ from liftwise.decisions.allocation.calendar_rules import Rules
 from liftwise.decisions.allocation.carried_media import Media
 from liftwise.decisions.allocation.climbing import search
 from liftwise.decisions.allocation.limits import Unit, check_money
-from liftwise.decisions.allocation.reasons import held_back, unsure
+from liftwise.decisions.allocation.reasons import held_back, part_way, unsure
 from liftwise.decisions.allocation.weeks import YEAR, cells_of, quarters_of, seasons_of, weeks_of
 from liftwise.decisions.allocation.winners_curse import settled
 
@@ -51,7 +51,8 @@ class Flight:
     value, bound : of the choosing worth, beyond today's plan; no plan within the rules is worth more than `bound` (where today's mix is kept
         because a gain is not sure, the gap is what an unsure gain would have been).
     revenue : what today's plan brings, mean of the choosing draws.
-    sure : share of the judging draws in which the best schedule found beats today's mix. stays : whether today's mix is kept.
+    sure : share of the judging draws in which the best schedule found beats today's mix. step : how far money goes from today's mix to that
+        schedule: 0, none, to 1.
     reasons : why money does not move, or not further, a sentence each.
     """
 
@@ -64,8 +65,13 @@ class Flight:
     bound: float
     revenue: float
     sure: float
-    stays: bool
+    step: float
     reasons: tuple[str, ...]
+
+    @property
+    def stays(self) -> bool:
+        """Whether today's mix is kept."""
+        return self.step == 0
 
     @property
     def moved(self) -> bool:
@@ -194,15 +200,18 @@ def flight(
     kept = rules.as_today(usual)
     best, bound = search(choosing, rules, today, kept, aversion)
     best = kept if best is kept else rules.rounded(best)
-    better = judging.gains(best, kept)
-    moves, gains = settled(better, judging.gains(kept, today))
-    schedule = rules.rounded(best if moves else kept)
+
+    def on_the_way(step: float) -> Floats:
+        return best if step == 1 else rules.rounded(kept + step * (best - kept))
+
+    step, gains = settled(lambda step: judging.gains(on_the_way(step), kept), judging.gains(kept, today))
+    schedule = rules.rounded(on_the_way(step))
     now, then = (choosing.revenue(plan) for plan in (today, schedule))
-    value, sure = aversion.worth(then, now), float((better > 0).mean())
+    value, sure = aversion.worth(then, now), float((judging.gains(best, kept) > 0).mean())
     made, usually = (pd.DataFrame(plan, when, pd.Index(channels, name="channel")) for plan in (schedule, today))
     return Flight(
         scenario, made, usually, Estimate.of(gains, "currency"), worst_mean(gains), value, max(bound, value), float(now.mean()), sure,
-        not moves, _why(rules, channels, schedule, best - kept, sure, moves),
+        step, _why(rules, channels, schedule, best - kept, sure, step),
     )  # fmt: skip
 
 
@@ -214,13 +223,13 @@ def _spent(history: pd.DataFrame) -> Floats:
     return past
 
 
-def _why(rules: Rules, channels: list[str], schedule: Floats, change: Floats, sure: float, moves: bool) -> tuple[str, ...]:
+def _why(rules: Rules, channels: list[str], schedule: Floats, change: Floats, sure: float, step: float) -> tuple[str, ...]:
     """What holds the schedule where it is, a sentence each; `change` is what the best other one found would move."""
     told = held_back({
         kind: tuple(name for name, is_held in zip(channels, which, strict=True) if is_held) for kind, which in rules.held(schedule).items()
     })  # fmt: skip
-    if moves:
-        return tuple(told)
+    if step > 0:
+        return (*told, *part_way("schedule", step))
     if np.abs(change).max() >= 0.0101:
         return (*told, unsure("schedule", pd.Series(change.sum(axis=0), channels), sure))
     return (*told, "No other schedule within the rules is worth more.")

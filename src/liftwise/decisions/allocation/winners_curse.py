@@ -1,27 +1,37 @@
-"""What a chosen plan may promise, and when money may move for it.
+"""What a chosen plan may promise, and how far money may move for it.
 
 A plan is chosen because its gain looks large, so that what it looks like is too much. Half of the draws choose and the other half say what the
 choice will bring: the luck of single draws flatters nothing. The luck of the fit itself is in all draws alike; against it the expected gain is
 shrunk towards none by James & Stein's (1961) factor, 1 − variance/mean² (0 where that is negative): much where the gain is hardly known, hardly
-where it is known well. Where fewer than `SURE` of the judging draws gain, today's plan is kept: one that may well lose moves no money.
+where it is known well.
+
+Money goes towards the best plan as far as `SURE` of the judging draws gain, and stays where it is when no step is that sure: gains bend, so
+that half the way is surer than the whole, and brings more than half. (On 216 simulated markets that loses half as often as moving wholly or not
+at all where 7 of 8 draws gain, for 1 % less of all gains: `benchmarks/grid_mix.py`.)
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-SURE = 7 / 8  # share of the draws that must gain, else no money moves
+SURE = 39 / 40  # share of the draws that must gain
+STEPS = tuple(k / 10 for k in range(10, 0, -1))  # of the way to the best plan, the longest first
 
 
-def settled(better: Floats, same: Floats) -> tuple[bool, Floats]:
-    """Whether a choice is sure enough to move money, and the draws of its gain on today that may be told.
+def settled(better: Callable[[float], Floats], same: Floats) -> tuple[float, Floats]:
+    """How far to go towards the best plan found, 0 to 1, and the draws of the gain on today that may be told.
 
-    better : (draws,) of the choice over what would be kept. same : of that over today (not none, when the total differs).
+    better : step → (draws,) what is gained by going so far, over what would be kept. same : gain of that on today (not none, when the total differs).
     """
-    moves = bool((better > 0).mean() >= SURE)
-    return moves, same + shrunk(better) if moves else same
+    for step in STEPS:
+        gains = better(step)
+        if (gains > 0).mean() >= SURE:
+            return step, same + shrunk(gains)
+    return 0.0, same
 
 
 def shrunk(gains: Floats) -> Floats:
