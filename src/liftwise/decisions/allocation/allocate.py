@@ -89,7 +89,9 @@ class Allocation:
             f"Channels: {_moves(change)} a period; "
             f"expected revenue {self.gain.mean:+,.0f} a period (90 %: {low:+,.0f} to {high:+,.0f})."
         )
-        return f"{told} Today's proportions are kept at this total. {why}" if self.stays else told
+        if self.stays:
+            return f"{told} Today's proportions are kept at this total. {why}"
+        return told if self.step == 1 else f"{told} {self.reasons[-1]}"  # how far
 
     def plot(self) -> go.Figure:
         """Today beside recommended, the channel that gets most first, and what is added or taken."""

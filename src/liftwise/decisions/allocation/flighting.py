@@ -104,7 +104,9 @@ class Flight:
             f"Over {len(self.recommended)} weeks {_most_moved(moved)}; expected revenue {self.gain.mean:+,.0f} "
             f"(90 %: {low:+,.0f} to {high:+,.0f}), {self.worst:+,.0f} in the worst tenth of cases."
         )
-        return f"{told} Today's mix is kept at this total. {why}" if self.stays else told
+        if self.stays:
+            return f"{told} Today's mix is kept at this total. {why}"
+        return told if self.step == 1 else f"{told} {self.reasons[-1]}"  # how far
 
     def plot(self) -> go.Figure:
         """Money by week and channel, stacked, today's week beside them."""
