@@ -25,7 +25,7 @@ from liftwise.flows.panels import prove_panels
 from liftwise.flows.plan import default_rules, plan
 from liftwise.flows.reach import reach, reach_rule
 from liftwise.flows.refresh import refresh
-from liftwise.outputs.reports import write_html, write_table, write_xlsx
+from liftwise.outputs.reports import attribution_words, write_html, write_table, write_xlsx
 from liftwise.outputs.reports.words import short
 from liftwise.sources.simulator.truth import Truth
 from liftwise.store.workspace import Workspace
@@ -98,6 +98,20 @@ def test_the_sequence_model_hears_tests_and_shows_no_small_cell(market: Workspac
         market.warehouse.table("channel_credits").query("method == 'lstm' and channel == 'influencer'")["conversions"].item()
     )
     assert labels.groupby("by")["conversions"].sum().to_numpy() == pytest.approx(influencer, rel=0.02)
+
+
+def test_what_the_panel_answers_is_read_beside_what_people_do(market: Workspace) -> None:
+    asked = {"awareness (asked)", "consideration (asked)", "purchase intent (asked)"}
+    stages = market.warehouse.table("influence")
+    assert asked < set(stages["stage"]) and (stages["people"] >= 50).all()
+    order = list(dict.fromkeys(stages["stage"]))
+    assert order.index("consideration (asked)") == order.index("consideration") + 1
+    answers = market.warehouse.sql(
+        "SELECT metric, count(DISTINCT journey_id) AS n, count(touch_id) AS touches FROM answer_moments GROUP BY ALL"
+    )
+    assert len(answers) == 3 and (answers["n"] > 3_000).all() and (answers["touches"] > answers["n"]).all()
+    words = " ".join(attribution_words(market))
+    assert all(metric in words for metric in ("awareness", "consideration", "purchase intent"))
 
 
 @pytest.mark.parametrize("metric", ["revenue", "engagements"])

@@ -101,6 +101,11 @@ SOURCES = (
         need("wave_on", "date"), need("region"), need("metric", choices=SURVEY_METRICS), need("score", "score", "0 to 100"),
         may("brand"), may("segment"), may("respondents", "count", "people"),
     ), ("wave_on", "region", "brand", "segment", "metric")),
+    Table("panel_answers", "What people answered whose touches are known, too: a survey panel linked to them.", "sources", (
+        PERSON, need("answered_at", "time"), need("metric", choices=SURVEY_METRICS),
+        need("score", "score", "0 to 100", note="yes = 100, no = 0; from 50 on it counts as a yes"),
+        may("brand", note="answers about brands that are neither the products' nor the campaigns' are not read"),
+    ), ("person_id", "answered_at", "metric", "brand")),
     Table("regions", "The map.", "sources", (
         need("region", "id"), may("population", "count", "people"), may("neighbours", note="names joined by ';'"),
         may("currency"), may("timezone"),
@@ -178,6 +183,14 @@ PIPELINE = (
         need("converted", "flag"), need("revenue", "money", "currency"), need("ended_at", "time"),
         need("kept", "share", "drawn moments per person-day", note="purchases a day = odds of converting × kept"),
     ), ("journey_id", "position")),
+    Table("answer_moments", "Answers of linked panels, each with the touches in its look-back; an answer without one has one row. "
+          "Nothing is trained on them.", "pipeline.moments", (
+        need("journey_id", "id", note="one person, moment and metric"), need("person_id", "id"),
+        need("position", "count", "from 1; 0 = no touch"), may("touch_id"), may("occurred_at", "time"),
+        may("hours_before_end", "number", "hours", low=0), may("channel"), may("platform"), may("kind"), may("content_type"),
+        may("influencer_id"), may("campaign_id"), may("dwell_s", "number", "seconds"), need("metric", choices=SURVEY_METRICS),
+        need("score", "score", "0 to 100", note="of several answers at one moment the mean"), need("ended_at", "time"),
+    ), ("journey_id", "position")),
     Table("journey_facts", "What was known just before each of the moments: covariates, habit, season.", "pipeline.moments", (
         need("journey_id", "id"), need("name", "id"), need("value", "number"),
     ), ("journey_id", "name")),
@@ -241,7 +254,7 @@ MODELS = (
         may("order_high", "number"), need("found", "flag"), need("journeys", "number"),
     ), ("by", "first", "second", "gap_from")),
     Table("influence", "What touches do to the chance of reaching a stage.", "models.attribution", (
-        need("stage"), need("by"), need("name"), may("change", "number", "probability"), may("low", "number"), may("high", "number"),
+        need("stage", note="(asked): what panels answered, others what people did"), need("by"), need("name"), may("change", "number", "probability"), may("low", "number"), may("high", "number"),
         may("touches", "number"), need("people", "number"), may("auc", "share", note="how well the stage can be read at all"),
         may("auc_low", "share"), may("tells", "flag"),
     ), ("stage", "by", "name")),

@@ -28,7 +28,7 @@ def step(flow: Flow, ws: Workspace) -> None:
     """The step of `measure`."""
     flow.step(
         "attribution", lambda: attribution(ws), needs=["journeys"], writes=WRITES,
-        reads=["journeys", "moments", "journey_facts", "lift_tests", "sales", "touchpoints"],
+        reads=["journeys", "moments", "journey_facts", "answer_moments", "lift_tests", "sales", "touchpoints", "embeddings"],
         parameters={"order": ws.settings.measure.markov_order, "level": ws.settings.measure.level, "seed": ws.settings.seed},
     )  # fmt: skip
 
@@ -101,7 +101,10 @@ def learned(ws: Workspace) -> tuple[LSTMAttribution, tuple[Shapley, SurvivalAttr
     lift, notes = shares(ws, channels)
     model = LSTMAttribution(labels=LABELS, most=LEARNED, level=ws.settings.measure.level, seed=ws.settings.seed)
     sample = moments(ws, channels, _part(ws, LEARNED))
-    model.fit(sample, lift=lift, progress=lambda done: ws.progress("attribution", 0.3 + 0.5 * done, "sequence model"))
+    places = ws.warehouse.table("embeddings") if ws.warehouse.has("embeddings") else None
+    model.fit(
+        sample, lift=lift, progress=lambda done: ws.progress("attribution", 0.3 + 0.5 * done, "sequence model"), places=places
+    )
     game = Shapley(seed=ws.settings.seed).fit(replace(sample, nulls=sample.nulls / sample.kept))
     return model, (game, SurvivalAttribution(level=ws.settings.measure.level, seed=ws.settings.seed).fit(sample)), notes
 
@@ -311,9 +314,26 @@ def _pairs(model: LSTMAttribution, sample: Journeys) -> pd.DataFrame:
 
 def _stages(ws: Workspace, model: LSTMAttribution, sample: Journeys) -> pd.DataFrame:
     """What each content type, influencer and platform does to awareness, consideration and conversion."""
-    found = model.influence(sample, person=people(ws, sample.ids, _part(ws, STAGES)), level=model.level, seed=model.seed)
+    who, answers = people(ws, sample.ids, _part(ws, STAGES)), _answers(ws, model.channels_)
+    found = model.influence(sample, person=who, answers=answers, level=model.level, seed=model.seed)
     shown = Cells().suppress(
         found.frame, "people", names=["name"], group=["stage", "by"],
         columns=["change", "low", "high", "touches", "auc", "auc_low", "tells"],
     )  # fmt: skip
     return shown[shown["withheld"] == ""].drop(columns="withheld")
+
+
+def _answers(ws: Workspace, channels: tuple[str, ...]) -> pd.DataFrame | None:
+    """What a linked panel answered, at most `STAGES` answers of a metric: ids are hashes, so the first are a fair draw.
+
+    Answers after a touch of a channel that the model never saw are left out: it does not know what to make of it.
+    """
+    if not ws.warehouse.has("answer_moments"):
+        return None
+    answers = ws.warehouse.sql(f"""
+        SELECT journey_id, person_id, position, touch_id, hours_before_end, channel, dwell_s, {", ".join(LABELS)}, metric, score
+        FROM answer_moments
+        QUALIFY dense_rank() OVER (PARTITION BY metric ORDER BY journey_id) <= {STAGES} ORDER BY journey_id, position
+    """)
+    strange = answers.loc[answers["channel"].notna() & ~answers["channel"].isin(channels), "journey_id"]
+    return answers[~answers["journey_id"].isin(strange)]

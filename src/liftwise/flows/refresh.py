@@ -45,8 +45,9 @@ def refresh(ws: Workspace, *, again: bool = False) -> Flow:
         reads=[*people, "touchpoints", "covariates", "habits"],
     )  # fmt: skip
     flow.step(
-        "moments", lambda: moments.build(store, days, ratio), needs=["orders"], reads=[*people, "touchpoints", "covariates", "habits"],
-        writes=["moments", "journey_facts"], parameters={"lookback_days": days, "moments_per_purchase": ratio},
+        "moments", lambda: moments.build(store, days, ratio), needs=["orders"],
+        reads=[*people, "touchpoints", "covariates", "habits", "panel_answers", *moments.BRANDED],
+        writes=["moments", "journey_facts", "answer_moments"], parameters={"lookback_days": days, "moments_per_purchase": ratio},
     )  # fmt: skip
     flow.step(
         "audiences", lambda: audiences.sample(store), needs=["touchpoints"], reads=["touchpoints", "people"],
@@ -63,9 +64,9 @@ def refresh(ws: Workspace, *, again: bool = False) -> Flow:
     flow.step(
         "health",
         lambda: health.build(store, ws.settings.grid),
-        reads=["loads", "quarantine", "weekly", "spend", "sales"],
+        reads=["loads", "quarantine", "weekly", "spend", "sales", "panel_answers", "answer_moments", *people, "touchpoints", "covariates"],
         writes=["health"],
-    )
+    )  # fmt: skip
     return flow
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from liftwise.core.timegrid import TimeGrid
+from liftwise.pipeline import identity
 from liftwise.store.warehouse import Warehouse
 
 OUTLIER = 6.0  # robust standard deviations from the median
@@ -24,6 +25,8 @@ def build(warehouse: Warehouse, grid: TimeGrid) -> dict[str, float]:
         found += _outliers(warehouse)
     if warehouse.has("spend"):
         found += _channels(warehouse)
+    if warehouse.has("panel_answers"):
+        found += _answers(warehouse)
     frame = pd.DataFrame(found, columns=["table", "check", "subject", "severity", "rows", "detail", "spoils"])
     order = {"error": 0, "warning": 1, "info": 2}
     warehouse.write("health", frame.sort_values("severity", key=lambda s: s.map(order), kind="stable"))
@@ -66,6 +69,25 @@ def _quarantined(warehouse: Warehouse) -> list[Finding]:
                 spoils,
             )
         )
+    return found
+
+
+def _answers(warehouse: Warehouse) -> list[Finding]:
+    """Answers that no touch can be held against."""
+    identity.accounts(warehouse)
+    counts = warehouse.sql("""
+        SELECT count(*) AS total, count(*) FILTER (p.account IS NULL) AS unknown
+        FROM panel_answers a LEFT JOIN person_of p ON a.person_id = p.account
+    """).iloc[0]
+    total, unknown = int(counts["total"]), int(counts["unknown"])
+    spoils = "what touches do to awareness and consideration, as panels tell it"
+    found: list[Finding] = []
+    if unknown:
+        detail = f"{unknown} of {total} answers are of people whom no other table knows"
+        found.append(("panel_answers", "link", "person_id", "warning", unknown, detail, spoils))
+    if "answer_moments" in warehouse.names() and not warehouse.has("answer_moments"):
+        detail = "no answer is about our brand and has a whole look-back of touches before it"
+        found.append(("panel_answers", "window", "answered_at", "warning", total, detail, spoils))
     return found
 
 

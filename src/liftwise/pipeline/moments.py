@@ -10,6 +10,9 @@ A moment has all touches of its look-back, whether or not a purchase lies betwee
 The look-back is one for all, since a base moment has no product to take it from, and cases and base must be seen alike.
 Time at risk runs from a look-back after both orders and touches began, so that each window is full, to the last order.
 The draw is by MD5 of person and slot: the same data give the same rows, in whatever order they came.
+
+Answers of a linked survey panel look back in the same way, in a table of their own (`answer_moments`): an answer is no purchase
+and no moment at risk, so what learns who buys never sees them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from liftwise.pipeline import habits, identity, journeys
 from liftwise.store.warehouse import Warehouse
 
 MOST = 2_000_000  # base moments, whatever is asked
+BRANDED = ("products", "campaigns")  # tables that say which brands are ours
 
 _KNOWN = "CREATE OR REPLACE TEMP TABLE known AS SELECT person_id FROM person_of UNION SELECT person_id FROM people"
 
@@ -52,10 +56,24 @@ WITH all_of_them AS (
 SELECT left(md5(person_id || '|' || ended_at::VARCHAR || '|' || mark), 16) AS journey_id, * EXCLUDE (mark) FROM all_of_them
 """
 
+# An answer of a person no other table knows is left out: that no touch is known of them does not mean that there was none.
+_ANSWER = """
+CREATE OR REPLACE TEMP TABLE answer AS
+WITH ours AS (SELECT DISTINCT lower(brand) AS brand FROM ({ours}) WHERE brand IS NOT NULL), told AS (
+    SELECT p.person_id, a.answered_at AS ended_at, a.metric, avg(a.score) AS score
+    FROM panel_answers a JOIN person_of p ON a.person_id = p.account
+    WHERE (a.brand = 'all' OR lower(a.brand) IN (FROM ours) OR NOT EXISTS (FROM ours))
+        AND a.answered_at BETWEEN (SELECT min(occurred_at) FROM touchpoints) + to_days({days})
+            AND (SELECT max(occurred_at) FROM touchpoints)
+    GROUP BY ALL
+)
+SELECT left(md5(person_id || '|' || ended_at::VARCHAR || '|' || metric), 16) AS journey_id, * FROM told
+"""
+
 # Touches and moments are joined by person and look-back-long stretch of time: a moment's window lies in its own and the last.
 _MOMENTS = """
 WITH sought AS (
-    SELECT *, unnest([epoch_us(ended_at) // {length}, epoch_us(ended_at) // {length} - 1]) AS stretch FROM moment
+    SELECT *, unnest([epoch_us(ended_at) // {length}, epoch_us(ended_at) // {length} - 1]) AS stretch FROM {moment}
 ), walked AS (
     SELECT t.* EXCLUDE (person_id), p.person_id, epoch_us(t.occurred_at) // {length} AS stretch
     FROM touchpoints t JOIN person_of p ON t.person_id = p.account
@@ -65,11 +83,11 @@ WITH sought AS (
     FROM sought s JOIN walked t ON s.person_id = t.person_id AND s.stretch = t.stretch
         AND t.occurred_at BETWEEN s.ended_at - to_days({days}) AND s.ended_at
 ), steps AS (
-    SELECT * FROM touched UNION ALL BY NAME SELECT * FROM moment ANTI JOIN touched USING (journey_id)
+    SELECT * FROM touched UNION ALL BY NAME SELECT * FROM {moment} ANTI JOIN touched USING (journey_id)
 )
 SELECT journey_id, person_id, CASE WHEN touch_id IS NULL THEN 0 ELSE row_number() OVER journey END AS position, touch_id,
        occurred_at, epoch(ended_at - occurred_at) / 3600.0 AS hours_before_end, channel, platform, kind, content_type,
-       influencer_id, campaign_id, dwell_s, converted, revenue, ended_at, {kept}::DOUBLE AS kept
+       influencer_id, campaign_id, dwell_s, {told}
 FROM steps WINDOW journey AS (PARTITION BY journey_id ORDER BY occurred_at, touch_id)
 ORDER BY journey_id, position
 """
@@ -101,7 +119,8 @@ SELECT journey_id, name, value::DOUBLE AS value FROM (SELECT * FROM own UNION AL
 
 
 def build(warehouse: Warehouse, lookback_days: habits.Lookback = 30, ratio: float = 4.0) -> dict[str, float]:
-    """Make tables `moments` and `journey_facts` from touchpoints, orders, people and covariates; returns counts for the record.
+    """Make tables `moments`, `journey_facts` and `answer_moments` from touchpoints, orders, people, covariates and panel_answers;
+    returns counts for the record.
 
     Parameters
     ----------
@@ -122,13 +141,13 @@ def build(warehouse: Warehouse, lookback_days: habits.Lookback = 30, ratio: floa
     journeys.purchases(warehouse, days)
     warehouse.connection.execute(_KNOWN)
     kept = _draw(warehouse, days, ratio)
-    warehouse.replace("moments", _MOMENTS.format(days=days, length=days * 86_400_000_000, kept=kept))
+    _look_back(warehouse, "moments", "moment", days, f"converted, revenue, ended_at, {kept}::DOUBLE AS kept")
     counts = warehouse.sql("""
         SELECT count(*) FILTER (position <= 1) AS moments, count(*) FILTER (converted AND position <= 1) AS purchases,
                count(touch_id) AS touches, count(*) FILTER (position = 0) AS without_touch FROM moments
     """)
     told = {str(name): float(value) for name, value in counts.iloc[0].items()}
-    return told | {"kept": kept, "lookback_days": float(days)} | facts(warehouse)
+    return told | {"kept": kept, "lookback_days": float(days)} | facts(warehouse) | answers(warehouse, days)
 
 
 def facts(warehouse: Warehouse) -> dict[str, float]:
@@ -151,6 +170,28 @@ def facts(warehouse: Warehouse) -> dict[str, float]:
     warehouse.replace("journey_facts", _FACTS.format(covariates="covariates" if "covariates" in warehouse.names() else none))
     warehouse.connection.execute("RESET asof_loop_join_threshold")
     return {"facts": float(warehouse.rows("journey_facts"))}
+
+
+def answers(warehouse: Warehouse, days: int) -> dict[str, float]:
+    """Make table `answer_moments` of panel_answers, each with the touches of the `days` before it; returns counts for the record.
+
+    Read are answers about our brands (or about none in particular) of people whom another table knows, given while touches were
+    recorded and a whole look-back after that began. Without panel_answers there is no table.
+    """
+    if not warehouse.has("panel_answers"):
+        warehouse.drop("answer_moments")
+        return {}
+    identity.accounts(warehouse)
+    ours = " UNION ".join(f"SELECT brand FROM {name}" for name in BRANDED if name in warehouse.names())
+    warehouse.connection.execute(_ANSWER.format(days=days, ours=ours or "SELECT NULL::VARCHAR AS brand"))
+    _look_back(warehouse, "answer_moments", "answer", days, "metric, score, ended_at")
+    read = warehouse.sql("SELECT count(*) FILTER (position <= 1) AS answers FROM answer_moments")
+    return {"answers": float(warehouse.rows("panel_answers")), "answers_read": float(read["answers"].iloc[0])}
+
+
+def _look_back(warehouse: Warehouse, name: str, moment: str, days: int, told: str) -> None:
+    """Make table `name` of the rows of TEMP table `moment`, each with its touches; `told` are the columns after those of the touch."""
+    warehouse.replace(name, _MOMENTS.format(days=days, length=days * 86_400_000_000, moment=moment, told=told))
 
 
 def _draw(warehouse: Warehouse, days: int, ratio: float) -> float:

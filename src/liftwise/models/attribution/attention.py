@@ -67,8 +67,8 @@ class AttentionAttribution(SequenceModel):
         self.by = credit
 
     def _learn(self, parts, size: int, start: float, tests: Tests, progress: Callable[[float], None]) -> None:
-        sizes = [len(self.names_[name]) for name in self.labels]
-        self.network_ = Attention(len(self.channels_), sizes, self.scale_.width, self.hidden, start)
+        places = list(self.places_.values())
+        self.network_ = Attention(len(self.channels_), places, self.scale_.width, self.hidden, start, self.dwell_ is not None)
         self._train(self.network_, parts, size, self.seed, Tests.none(), progress)
 
     def shares(self, journeys: Journeys) -> Floats:

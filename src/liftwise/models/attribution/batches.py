@@ -14,7 +14,8 @@ import torch
 
 from liftwise.models.attribution.journeys import Journeys
 from liftwise.models.attribution.network import Batch, marks
-from liftwise.models.attribution.scale import Scale
+from liftwise.models.attribution.places import Places
+from liftwise.models.attribution.scale import Dwell, Scale
 
 GROUPS = 4  # of like length in a batch
 READ = 4096  # journeys read at a time when nothing is learned
@@ -22,16 +23,17 @@ LONGEST = 256  # touches of a journey that are read: the newest
 
 
 class Tensors:
-    """Journeys ready to be cut into batches; `labels` (name → known names) fixes the codes of labels."""
+    """Journeys ready to be cut into batches; `labels` fixes the codes of labels, `dwell` the scale of looks."""
 
-    def __init__(self, journeys: Journeys, scale: Scale, labels: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, journeys: Journeys, scale: Scale, labels: dict[str, Places], dwell: Dwell | None = None) -> None:
         self.journeys = journeys
         self.first = np.maximum(journeys.offsets[:-1], journeys.offsets[1:] - LONGEST)
         self.lengths = journeys.offsets[1:] - self.first
         self.facts, self.marks = torch.from_numpy(scale.inputs(journeys)), torch.from_numpy(marks(journeys))
         self.bought = torch.from_numpy((journeys.conversions > 0).astype(np.float32))
         self.hours, self.codes = journeys.hours.astype(np.float32), journeys.codes
-        self.labels = np.stack([_coded(journeys, name, names) for name, names in labels.items()], -1) if labels else None
+        self.labels = np.stack([_coded(journeys, name, places) for name, places in labels.items()], -1) if labels else None
+        self.dwell = None if dwell is None else dwell.inputs(journeys)
 
     def batch(self, rows: np.ndarray) -> Batch:
         """The journeys at `rows`, padded to the longest of them."""
@@ -47,8 +49,14 @@ class Tensors:
             labels = np.zeros((*at.shape, self.labels.shape[-1]), np.int64)
         return Batch(
             torch.from_numpy(codes), torch.from_numpy(hours), torch.from_numpy(mask.astype(np.float32)), torch.from_numpy(labels),
-            self.facts[rows], self.marks[rows], self.bought[rows], rows, at[mask],
+            self.facts[rows], self.marks[rows], self.bought[rows], rows, at[mask], self.stayed(at, mask),
         )  # fmt: skip
+
+    def stayed(self, at: np.ndarray, mask: np.ndarray | bool = True) -> torch.Tensor | None:
+        """How long people looked at touches `at`, (…) and scaled; None where it is not read."""
+        if self.dwell is None:
+            return None
+        return torch.from_numpy(self.dwell[at] * mask if len(self.dwell) else np.zeros(at.shape, np.float32))
 
     def grouped(self, rows: np.ndarray, groups: int = GROUPS) -> Iterator[Batch]:
         """`rows` in groups of like length."""
@@ -64,11 +72,9 @@ class Tensors:
             yield self.batch(order[start : start + READ])
 
 
-def _coded(journeys: Journeys, name: str, names: tuple[str, ...]) -> np.ndarray:
-    """Codes from 1 into `names`; 0 where a touch has none or one that was not there when fitting."""
+def _coded(journeys: Journeys, name: str, places: Places) -> np.ndarray:
+    """The code of each touch's value; 0 where it has none."""
     label = journeys.labels.get(name)
     if label is None:
         return np.zeros(len(journeys.codes), np.int64)
-    place = {known: k + 1 for k, known in enumerate(names)}
-    table = np.array([*(place.get(known, 0) for known in label.names), 0], np.int64)
-    return table[label.codes]
+    return np.append(places.codes(label.names), 0)[label.codes]

@@ -96,7 +96,7 @@ class _Game:
         self.offset = model.offset
         ready = model.tensors(journeys.recoded(model.channels_))
         self.first, self.lengths = ready.first, ready.lengths
-        self.codes, self.hours = torch.from_numpy(ready.codes), torch.from_numpy(ready.hours)
+        self.codes, self.hours, self.stayed = torch.from_numpy(ready.codes), torch.from_numpy(ready.hours), ready.stayed
         labels = ready.labels if ready.labels is not None else np.zeros((len(ready.codes), 0), np.int64)
         self.labels, self.adds = torch.from_numpy(labels), isinstance(self.network, Joint)
         self.width = 1 if self.adds else 2
@@ -133,7 +133,7 @@ class _Game:
         """What the LSTM sees of touches that follow each other, (rows, steps) → (rows, steps, inputs)."""
         codes, none = self.codes[at], torch.empty(0)
         return self.network.reader.inputs(
-            Batch(codes, self.hours[at], none, self.labels[at], none, none, none, np.empty(0), np.empty(0))
+            Batch(codes, self.hours[at], none, self.labels[at], none, none, none, np.empty(0), np.empty(0), self.stayed(at))
         )
 
     def look(self, at: Ints) -> list[Tensor]:

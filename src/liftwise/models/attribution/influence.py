@@ -97,6 +97,31 @@ class Influence:
         return influence(self.frame)
 
 
+def joined(parts: Sequence[Influence], order: Sequence[str]) -> Influence:
+    """Readings of several samples as one, of one level, stages in this order (others come last).
+
+    Raises
+    ------
+    CannotTell
+        When none of them could read a stage.
+    """
+    place = {stage: k for k, stage in enumerate(order)}
+    aucs = {stage: auc for part in parts for stage, auc in part.aucs.items()}
+    spared = {stage: why for part in parts for stage, why in part.spared.items()}
+    if not aucs:
+        raise _unread(spared)
+    frame = pd.concat([part.frame for part in parts if part.aucs], ignore_index=True)
+    frame = frame.sort_values("stage", key=lambda stages: stages.map(place).fillna(len(place)), kind="stable", ignore_index=True)
+    sort = sorted([*aucs, *spared], key=lambda stage: place.get(stage, len(place)))
+    read, not_read = ({stage: given[stage] for stage in sort if stage in given} for given in (aucs, spared))
+    return Influence(frame, parts[0].level, read, not_read)
+
+
+def _unread(spared: Mapping[str, str]) -> CannotTell:
+    why = next(iter(spared.values()), "no stage and no label was given")
+    return CannotTell(f"no stage can be read from the states: {why}", fix="give journeys of more people, or other stages")
+
+
 def _said(by: str, rows: pd.DataFrame) -> str:
     mean = float(np.average(rows["change"], weights=rows["touches"]))
     clear = rows[(rows["low"] > mean) | (rows["high"] < mean)].sort_values("change")
@@ -235,7 +260,7 @@ def read_states(
     for stage, outcome in outcomes.items():
         y = _outcome(outcome, len(X), stage)
         y0 = _outcome(first_outcomes.get(stage, np.full(len(codes), np.nan)), len(codes), f"{stage} at the start")
-        if why := _spare(y, who):
+        if why := too_few(y, who):
             spared[stage] = why
             continue
         read = _read(X, before, begin, y, who, codes, y0, fold, everybody, ridge)
@@ -248,8 +273,7 @@ def read_states(
             frame.insert(0, "stage", stage)
             frames.append(frame[frame["touches"] > 0].assign(auc=auc, auc_low=low, tells=low > COIN))
     if not frames:
-        why = next(iter(spared.values()), "no stage and no label was given")
-        raise CannotTell(f"no stage can be read from the states: {why}", fix="give journeys of more people, or other stages")
+        raise _unread(spared)
     return Influence(pd.concat(frames, ignore_index=True), level, aucs, spared)
 
 
@@ -311,8 +335,8 @@ def _outcome(outcome: Floats, n: int, stage: str) -> Floats:
     return y
 
 
-def _spare(y: Floats, who: Ints) -> str:
-    """Why a stage is not read; empty when it is."""
+def too_few(y: Floats, who: Ints) -> str:
+    """Why a stage of which these people have these outcomes (1, 0, nan) is not read; empty when it is."""
     for value, what in ((1.0, "reached it"), (0.0, "did not reach it")):
         people = len(np.unique(who[y == value]))
         if people < LEAST:

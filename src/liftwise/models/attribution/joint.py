@@ -103,8 +103,8 @@ class LSTMAttribution(SequenceModel):
         self.fading_ = self._fading(halves.mixtures)
 
     def _network(self, tested: np.ndarray, start: float) -> Joint:
-        sizes = [len(self.names_[name]) for name in self.labels]
-        return Joint(len(self.channels_), sizes, self.scale_.width, self.hidden, tested, start - 0.5)
+        places = list(self.places_.values())
+        return Joint(len(self.channels_), places, self.scale_.width, self.hidden, tested, start - 0.5, self.dwell_ is not None)
 
     def read(self, journeys: Journeys, states: bool = False) -> Reading:
         """What the model sees in journeys; `states` keeps the state after each touch."""

@@ -43,6 +43,7 @@ class Journeys:
     fact_names : names of the k facts.
     kept : share of not buying that is kept: 1 where everybody was watched to a common end, less in table `moments`.
     labels : by name, what else is known of the touches.
+    dwell : (touches,) seconds that each was looked at, not a number where nobody knows; (0,) where it was never measured.
     """
 
     ids: NDArray[np.object_]
@@ -58,6 +59,7 @@ class Journeys:
     fact_names: tuple[str, ...] = ()
     kept: float = 1.0
     labels: Mapping[str, Label] = field(default_factory=dict)
+    dwell: Floats = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def of(
@@ -96,6 +98,7 @@ class Journeys:
             frame["hours_before_end"].to_numpy(dtype=float)[touched], converted, head["revenue"].to_numpy(dtype=float) * converted,
             1 - converted, known, *_pivot(facts, ids), kept,
             {name: _label(frame[name].to_numpy(dtype=object)[touched]) for name in labels if name in frame},
+            frame["dwell_s"].to_numpy(dtype=float)[touched] if "dwell_s" in frame else np.empty(0),
         )  # fmt: skip
 
     @classmethod
@@ -138,6 +141,7 @@ class Journeys:
             conversions=self.conversions[rows], value=self.value[rows], nulls=self.nulls[rows],
             facts=self.facts[rows] if len(self.facts) else self.facts,
             labels={name: Label(label.codes[at], label.names) for name, label in self.labels.items()},
+            dwell=self.dwell[at] if len(self.dwell) else self.dwell,
         )  # fmt: skip
 
     def converting(self) -> Journeys:

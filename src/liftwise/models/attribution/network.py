@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liftwise.models.attribution.journeys import Journeys
+from liftwise.models.attribution.places import Places
 
 LASTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, np.inf)  # days after which an exponential is at 1/e
 PEAKS = (0.75, 2.0, 5.0)  # days after which a delayed law is at its top
@@ -44,6 +45,7 @@ class Batch:
     bought: Tensor
     rows: np.ndarray
     at: np.ndarray  # (touches,) of this batch, in the order of `mask`
+    dwell: Tensor | None = None  # (b, length), where it is read
 
 
 def fresh(hours: Tensor) -> Tensor:
@@ -54,15 +56,46 @@ def fresh(hours: Tensor) -> Tensor:
     return torch.cat([fading, late * torch.exp(1.0 - late)], -1)
 
 
+class Value(nn.Module):
+    """Where a label's values lie, (…) codes → (…, width): a learned place, and a line of the value's vector where it has one.
+
+    Whose value has a vector starts where that says, and not at a place drawn at random: few touches could not undo that.
+    """
+
+    def __init__(self, places: Places, width: int) -> None:
+        super().__init__()
+        self.own = nn.Embedding(places.learned, width, padding_idx=0)
+        self.vectors: Tensor | None
+        told = places.vectors
+        self.register_buffer("vectors", None if told is None else torch.from_numpy(told.astype(np.float32)))
+        if told is not None:
+            self.line = nn.Parameter(torch.zeros(told.shape[1], width))
+            with torch.no_grad():
+                self.own.weight[torch.from_numpy(told[: places.learned].any(axis=1))] = 0.0
+
+    def forward(self, codes: Tensor) -> Tensor:
+        if self.vectors is None:
+            return self.own(codes)
+        learned = self.own.num_embeddings
+        return self.own(codes.masked_fill(codes >= learned, 0)) + self.vectors[codes] @ self.line
+
+    def apart(self) -> Tensor:
+        """How far values lie from where their vectors put them, and vectors from saying nothing: a sum of squares."""
+        if self.vectors is None:
+            return torch.zeros(())
+        told = self.vectors[: self.own.num_embeddings].any(1)
+        return (self.own.weight[told] ** 2).sum() + (self.line**2).sum()
+
+
 class Reader(nn.Module):
     """Touches in order → states (b, length, hidden)."""
 
-    def __init__(self, channels: int, sizes: Sequence[int], hidden: int, width: int = 12) -> None:
+    def __init__(self, channels: int, places: Sequence[Places], hidden: int, dwell: bool = False, width: int = 12) -> None:
         super().__init__()
         self.channel = nn.Embedding(channels, width)
-        widths = [min(6, 2 + size // 4) for size in sizes]
-        self.label = nn.ModuleList(nn.Embedding(size + 1, part) for size, part in zip(sizes, widths, strict=True))
-        inside = width + sum(widths) + 2 + len(LOOKS)
+        widths = [min(6, 2 + (part.size - 1) // 4) for part in places]
+        self.label = nn.ModuleList(Value(part, wide) for part, wide in zip(places, widths, strict=True))
+        inside = width + sum(widths) + 2 + len(LOOKS) + dwell
         self.lstm = nn.LSTM(inside, hidden, batch_first=True)
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -73,7 +106,12 @@ class Reader(nn.Module):
         first[:, 0] = 1
         known = [module(batch.labels[..., k]) for k, module in enumerate(self.label)]
         left = torch.exp(-gap.unsqueeze(-1) / (24.0 * torch.tensor(LOOKS, dtype=gap.dtype)))
-        return torch.cat([self.channel(batch.codes), *known, torch.stack([torch.log1p(gap) / 5, first], -1), left], -1)
+        stayed = [] if batch.dwell is None else [batch.dwell.unsqueeze(-1)]
+        return torch.cat([self.channel(batch.codes), *known, torch.stack([torch.log1p(gap) / 5, first], -1), left, *stayed], -1)
+
+    def apart(self) -> Tensor:
+        """See `Value.apart`; of all labels."""
+        return sum((value.apart() for value in self.label if isinstance(value, Value)), torch.zeros(()))
 
     def forward(self, batch: Batch) -> Tensor:
         return self.lstm(self.inputs(batch))[0]
@@ -97,9 +135,11 @@ class Organic(nn.Module):
 class Joint(nn.Module):
     """See the top. `tested` (channels,) says which channels selection may use; none: no selection."""
 
-    def __init__(self, channels: int, sizes: Sequence[int], facts: int, hidden: int, tested: np.ndarray, start: float) -> None:
+    def __init__(
+        self, channels: int, places: Sequence[Places], facts: int, hidden: int, tested: np.ndarray, start: float, dwell: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.reader = Reader(channels, sizes, hidden)
+        self.reader = Reader(channels, places, hidden, dwell)
         self.level = nn.Parameter(torch.full((channels,), -1.0))
         self.bends = nn.Linear(hidden, channels, bias=False)  # how a channel's value depends on what came before
         nn.init.zeros_(self.bends.weight)
@@ -147,9 +187,11 @@ class Joint(nn.Module):
 class Attention(nn.Module):
     """See the top."""
 
-    def __init__(self, channels: int, sizes: Sequence[int], facts: int, hidden: int, start: float) -> None:
+    def __init__(
+        self, channels: int, places: Sequence[Places], facts: int, hidden: int, start: float, dwell: bool = False
+    ) -> None:
         super().__init__()
-        self.reader = Reader(channels, sizes, hidden)
+        self.reader = Reader(channels, places, hidden, dwell)
         self.query = nn.Sequential(nn.Linear(hidden + 1, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
         self.out = nn.Linear(hidden + 1, 1)
         self.organic = Organic(facts, start)

@@ -154,16 +154,18 @@ def influence(frame: pd.DataFrame) -> go.Figure:
         by: list(mine.groupby("name")["touches"].max().sort_values(ascending=False).index[:FEWER])
         for by, mine in frame.groupby("by", sort=False)
     }
-    heads = [stage if frame.loc[frame["stage"] == stage, "tells"].all() else f"{stage}<br>(cannot tell)" for stage in stages]
+    told = frame.groupby("stage")["tells"].all()
+    heads = [stage.replace(" ", "<br>") + ("" if told[stage] else "<br>(cannot tell)") for stage in stages]
+    top = 80 + 16 * max(1, *(head.count("<br>") for head in heads))
     lengths = [len(shown[by]) + 1 for by in labels]
-    tall = 26 * sum(lengths) + 130 + 30 * len(labels)
+    tall = 26 * sum(lengths) + 34 + top + 30 * len(labels)
     figure = make_subplots(
         rows=len(labels), cols=len(stages), shared_yaxes=True, shared_xaxes="columns", column_titles=heads, row_heights=lengths,
         horizontal_spacing=0.03, vertical_spacing=min(0.05, 0.9 / len(labels)),
     )  # fmt: skip
     figure.update_annotations(font={"size": 12})
     _dressed(figure, "How far a touch moves the reading of each stage, in points of probability (90 %)", showlegend=False, height=tall,
-             margin={"l": 10, "r": 10, "t": 96, "b": 30})  # fmt: skip
+             margin={"l": 10, "r": 10, "t": top, "b": 30})  # fmt: skip
     for r, by in enumerate(labels, 1):
         order = frame[(frame["by"] == by) & frame["name"].isin(shown[by])].groupby("name")["change"].mean().sort_values().index
         for c, stage in enumerate(stages, 1):

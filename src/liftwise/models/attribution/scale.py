@@ -1,4 +1,4 @@
-"""What is known of people as inputs of a model: centred, scaled, and marked where it is missing."""
+"""What is known of people, and how long they looked, as inputs of a model: centred, scaled; of people marked where it is missing."""
 
 from __future__ import annotations
 
@@ -45,3 +45,24 @@ class Scale:
         hole = np.isnan(facts)
         scaled = np.where(hole, 0.0, (facts - self.centre) / self.spread).clip(-6, 6)
         return np.column_stack([scaled, hole[:, self.missing]]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Dwell:
+    """How seconds of looking become an input: centre and spread of their log."""
+
+    centre: float
+    spread: float
+
+    @classmethod
+    def of(cls, journeys: Journeys) -> Dwell | None:
+        """Learned from the journeys that are fitted; None where nobody knows how long anybody looked."""
+        log = np.log1p(journeys.dwell[~np.isnan(journeys.dwell)])
+        return cls(float(log.mean()), float(log.std()) or 1.0) if len(log) else None
+
+    def inputs(self, journeys: Journeys) -> np.ndarray:
+        """(touches,), those that are missing at 0."""
+        if not len(journeys.dwell):
+            return np.zeros(len(journeys.codes), np.float32)
+        scaled = (np.log1p(journeys.dwell) - self.centre) / self.spread
+        return np.where(np.isnan(scaled), 0.0, scaled).clip(-6, 6).astype(np.float32)

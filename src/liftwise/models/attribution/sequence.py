@@ -18,12 +18,12 @@ from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.attribution.batches import Tensors
 from liftwise.models.attribution.journeys import Journeys, channel_frame, credit_frame, refuse_few
 from liftwise.models.attribution.network import Attention, Joint
-from liftwise.models.attribution.scale import Scale
+from liftwise.models.attribution.places import ENTITIES, Places
+from liftwise.models.attribution.scale import Dwell, Scale
 from liftwise.models.attribution.stages import ForetellsStages
 from liftwise.models.attribution.training import Tests, train
 
 Given = pd.DataFrame | Journeys | Sequence[Callable[[], Journeys]]
-LABELS = 500  # values of a label that get a place of their own: the most frequent
 
 
 class SequenceModel(ForetellsStages):
@@ -33,6 +33,7 @@ class SequenceModel(ForetellsStages):
     ----------
     hidden : size of the state.
     labels : what else than the channel is read of each touch (columns of the table: content_type, platform, influencer_id).
+    dwell : whether it is read how long people looked at a touch (column dwell_s), where that is known.
     most : journeys that are learned from; a random part of more.
     seed : of everything that is drawn.
     """
@@ -40,14 +41,16 @@ class SequenceModel(ForetellsStages):
     method = ""
     network_: Joint | Attention
 
-    def __init__(self, *, hidden: int = 32, labels: Sequence[str] = (), most: int = 150_000, seed: int = 7) -> None:
+    def __init__(
+        self, *, hidden: int = 32, labels: Sequence[str] = (), dwell: bool = False, most: int = 150_000, seed: int = 7
+    ) -> None:
         if not 2 <= hidden <= 512:
             raise InputError(f"a state of {hidden} numbers", fix="choose 2 to 512")
-        self.hidden, self.labels, self.most, self.seed = hidden, tuple(labels), most, seed
+        self.hidden, self.labels, self.dwell, self.most, self.seed = hidden, tuple(labels), dwell, most, seed
 
     def fit(
         self, journeys: Given, covariates: pd.DataFrame | None = None, lift: pd.DataFrame | None = None,
-        progress: Callable[[float], None] = lambda _: None,
+        progress: Callable[[float], None] = lambda _: None, places: pd.DataFrame | None = None,
     ) -> Self:  # fmt: skip
         """Learn from journeys.
 
@@ -59,19 +62,25 @@ class SequenceModel(ForetellsStages):
         covariates : table `journey_facts`: what was known of each person; without it, who is shown more and who buys more are one.
         lift : channel, effect, standard_error, and metric: ``share`` of all conversions (the default), ``conversion_rate``, or
             ``buyers``, the share of those who bought at all during the test, where who has bought is at risk no more (`once`).
+        places : table `embeddings`: where influencers lie in the graph (the newest vector of each counts). With label influencer_id, who
+            has few touches, or comes later, is read as those are who lie near (`places`).
 
         Raises
         ------
         CannotTell
             When too few, or all, journeys converted, or none was touched.
         InputError
-            When a test is of a channel that nobody saw, or has no standard error.
+            When a test is of a channel that nobody saw, or has no standard error; when vectors are of different lengths, not finite,
+            or of nothing that is read.
         """
         parts = self._parts(journeys, covariates)
         first = parts[0]()
         self.channels_, self.kept_ = first.channels, first.kept
         self.scale_ = Scale.of(first)
-        self.names_ = {name: _names(first, name) for name in self.labels}
+        if places is not None and not set(self.labels) & set(ENTITIES):
+            raise InputError("places of influencers, whom the model does not read", fix="add influencer_id to its labels")
+        self.places_ = {name: Places.of(first, name, places) for name in self.labels}
+        self.dwell_ = Dwell.of(first) if self.dwell else None
         sizes = [_counts(part(), first) for part in parts]
         size, bought, touches = (int(sum(column)) for column in zip(*sizes, strict=True))
         refuse_few(size, bought, touches)
@@ -116,7 +125,7 @@ class SequenceModel(ForetellsStages):
 
     def tensors(self, journeys: Journeys) -> Tensors:
         """As tensors, scaled as when fitting."""
-        return Tensors(journeys, self.scale_, self.names_)
+        return Tensors(journeys, self.scale_, self.places_, self.dwell_)
 
     @property
     def offset(self) -> float:
@@ -193,15 +202,6 @@ def tests_of(lift: pd.DataFrame | None, channels: tuple[str, ...], rate: float) 
     pooled = pd.DataFrame({"channel": frame["channel"], "w": weight, "wx": weight * frame["effect"]}).groupby("channel").sum()
     codes = np.array([channels.index(name) for name in pooled.index], np.int64)
     return Tests(codes, (pooled["wx"] / pooled["w"]).to_numpy(), (pooled["w"] ** -0.5).to_numpy(), bool(once.all()))
-
-
-def _names(journeys: Journeys, name: str) -> tuple[str, ...]:
-    """The most frequent values of a label."""
-    label = journeys.labels.get(name)
-    if label is None:
-        return ()
-    count = np.bincount(label.codes[label.codes >= 0], minlength=len(label.names))
-    return tuple(sorted(label.names[k] for k in np.argsort(-count, kind="stable")[:LABELS] if count[k] > 0))
 
 
 def _counts(part: Journeys, first: Journeys) -> tuple[int, int, int]:

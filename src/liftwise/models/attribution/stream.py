@@ -58,9 +58,10 @@ def scorer(model_bytes: bytes) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
 
     Returns
     -------
-    Its input needs the columns `NEEDS`, those of the model's labels, and what is known of people as columns ``fact_<name>``, alike
-    in all rows of a journey; missing ones count as unknown. Its output has the credits of converting journeys, as `CREDITS` says,
-    journeys in the order in which the batch first names them. It raises InputError on a channel that was not there when fitting.
+    Its input needs the columns `NEEDS`, those of the model's labels, ``dwell_s`` if it reads that, and what is known of people as
+    columns ``fact_<name>``, alike in all rows of a journey; missing ones count as unknown. Its output has the credits of converting
+    journeys, as `CREDITS` says, journeys in the order in which the batch first names them. It raises InputError on a channel that
+    was not there when fitting.
     """
     return _Scorer(model_bytes)
 
@@ -128,6 +129,7 @@ def _exact(model: Model) -> Model:
 
 def _doubled(ready: Any) -> Tensors:
     ready.facts, ready.marks, ready.hours = ready.facts.double(), ready.marks.double(), ready.journeys.hours
+    ready.dwell = None if ready.dwell is None else ready.dwell.astype(float)
     return ready
 
 

@@ -24,6 +24,7 @@ BATCH, EPOCHS, STEPS = (256, 1024), 8, (600, 1600)  # journeys a step; rounds; f
 RATE, HEADS = 8e-3, 7.5  # of learning; times that for levels, laws and lines, which are few and far from where they end
 COMMON = 1e-4  # how strongly channels' laws of fading are drawn to what they have in common
 PULL = 10.0  # times its share of the likelihood that a test weighs; much more, and a few hundred steps do not settle
+APART = 8.0  # log-likelihood that it costs to lie 1 away from where a vector says: a few touches weigh less
 QUICK = ("level", "common", "law", "organic.line.weight", "organic.line.bias", "marker.weight")
 
 
@@ -88,6 +89,7 @@ def _loss(network: Joint | Attention, shard: Tensors, rows: np.ndarray, pull: _P
             effects = effects + pull.effects(log_odds, added, batch)
             conversions = conversions + batch.bought.sum()
     loss = entropy / len(rows)
+    loss = loss + APART * network.reader.apart() / pull.size
     if isinstance(network, Joint):
         loss = loss + COMMON * (network.law**2).mean()
     return loss + pull(effects, conversions) if len(pull.codes) else loss
@@ -97,7 +99,7 @@ class _Pull:
     """Tests in the loss."""
 
     def __init__(self, tests: Tests, size: int, offset: float) -> None:
-        self.codes, self.offset, self.weight = tests.codes, offset, PULL / size
+        self.codes, self.offset, self.weight, self.size = tests.codes, offset, PULL / size, size
         self.share, self.error = (torch.tensor(part, dtype=torch.float32) for part in (tests.share, tests.error))
         self.effect: Tensor | None = None
         self.conversions = torch.ones(())

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 LABELS = {"influencer_id": "influencers", "content_type": "content types", "platform": "platforms"}
+ASKED = {
+    "most": "What the panel answers moves by content: {}. That is a reading of who answers what, not an effect.",
+    "level": "No content type moves answers on {} more than others.",
+    "unclear": "Answers on {} cannot be foretold from touches.",
+    "few": "Too few people answered to say what content does to {}.",
+}
 
 
 def attribution_table(channels: pd.DataFrame, method: str = "lstm") -> pd.DataFrame:
@@ -54,7 +60,7 @@ def attribution_words(ws: Workspace) -> list[str]:
         lines.append(
             f"No experiment stands behind {listing(list(effects.loc[~tested, 'channel']))}: do not move money by these; test them next."
         )
-    return [*lines, *_together(pairs)]
+    return [*lines, *_together(pairs), *_asked(ws)]
 
 
 def _together(pairs: pd.DataFrame) -> list[str]:
@@ -70,6 +76,27 @@ def _together(pairs: pd.DataFrame) -> list[str]:
         f"({best['multiplier_low']:.1f} to {best['multiplier_high']:.1f}); no such gain was found later. "
         "Touches that crowd before a purchase can look like this: try it in a test before paying for it."
     ]
+
+
+def _asked(ws: Workspace) -> list[str]:
+    """What content does to what a linked panel answers, in words."""
+    if not ws.warehouse.has("answer_moments"):
+        return []
+    stages, said = ws.warehouse.table("influence"), {verdict: list[str]() for verdict in ASKED}
+    for metric in ws.warehouse.sql("SELECT DISTINCT metric FROM answer_moments ORDER BY metric")["metric"]:
+        name = str(metric).replace("_", " ")
+        mine = stages[stages["stage"] == f"{name} (asked)"] if len(stages) else stages
+        typed = mine[mine["by"] == "content_type"] if len(mine) else mine
+        if mine.empty or not mine["tells"].all():
+            said["few" if mine.empty else "unclear"].append(name)
+            continue
+        best = typed.loc[typed["change"].idxmax()] if len(typed) else None
+        if best is not None and best["low"] > (typed["change"] * typed["touches"]).sum() / typed["touches"].sum():
+            change, low, high = (100 * best[x] for x in ("change", "low", "high"))
+            said["most"].append(f"{name} most at a {best['name']} ({change:+.0f} points, {low:.0f} to {high:.0f})")
+        else:
+            said["level"].append(name)
+    return [ASKED[verdict].format(listing(names)) for verdict, names in said.items() if names]
 
 
 def attribution_figures(ws: Workspace) -> tuple[go.Figure, ...]:

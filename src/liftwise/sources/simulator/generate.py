@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from liftwise.core.uncertainty import Floats, spawn
-from liftwise.sources.simulator import accounts, campaigns, creators, market, outcomes, people, posts, touches, write
+from liftwise.sources.simulator import accounts, answers, campaigns, creators, market, outcomes, people, posts, touches, write
 from liftwise.sources.simulator.accounts import Totals
 
 CHUNK = 20_000  # people drawn at a time
@@ -61,14 +61,14 @@ def generate(
     totals = Totals.empty(world, len(made.ids), len(plan.frame))
     for chunk, first in enumerate(range(0, count, CHUNK)):
         heard("people", 0.05 + 0.75 * first / count)
-        _chunk(seed, chunk, first, min(CHUNK, count - first), world, made, plan, stock, data, known, totals)
+        _chunk(seed, chunk, first, min(CHUNK, count - first), world, made, plan, stock, data, known, totals, count)
     data.close()
     heard("outcomes", 0.82)
     tables = outcomes.tables(seed, world, made, happening, popular, plan, totals, stock)
     facts = accounts.truth(world, made, happening, popular, plan, totals, stock, brand)
     heard("writing", 0.92)
     dirt = write.tables(folder, tables, plan, seed)
-    for name, frame in {**facts, "dirt": dirt}.items():
+    for name, frame in {**facts, "answers": answers.truth(), "dirt": dirt}.items():
         known.add(name, frame)
     known.close()
     heard("done", 1.0)
@@ -77,7 +77,7 @@ def generate(
 
 def _chunk(
     seed: int, chunk: int, first: int, count: int, world: market.Market, made: creators.Creators, plan: campaigns.Campaigns,
-    stock: Floats, data: Files, known: Files, totals: Totals,
+    stock: Floats, data: Files, known: Files, totals: Totals, everybody: int,
 ) -> None:  # fmt: skip
     """Draw some people, what they saw and what they bought; write it and add up its truth."""
     rng = spawn(seed, f"people.{chunk}")
@@ -90,6 +90,7 @@ def _chunk(
     data.add("orders", bought)
     data.add("covariates", people.covariates(rng, some, world))
     data.add("identifiers", records)
+    data.add("panel_answers", answers.answers(spawn(seed, f"answers.{chunk}"), some, seen, plan, world, everybody))
     known.add("orders", cause)
     known.add("identity", clusters)
     known.add("touches", totals.add(some, seen, names, made, plan, world, stock))

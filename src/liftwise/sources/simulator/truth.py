@@ -10,7 +10,7 @@ from liftwise.core.errors import WorkspaceError
 
 FRAMES = (
     "touches", "orders", "channels", "channel_weeks", "influencers", "campaigns", "weeks", "responses", "carryover", "brand", "overlap",
-    "identity", "f", "elements", "parameters", "dirt",
+    "identity", "f", "elements", "parameters", "answers", "dirt",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ class Truth:
     f              mean and sd of every metric for every feasible tuple of the coming events
     elements       what creative elements do (log)
     parameters     strengths of interactions
+    answers        what a fresh touch adds to a panel's answers, log-odds by metric: a content type, or a channel without one
     dirt           rows broken on purpose: table, line, kind
     ============== =====================================================================================================
     """
