@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 LABELS = {"influencer_id": "influencers", "content_type": "content types", "platform": "platforms"}
 ASKED = {
-    "most": "What the panel answers moves by content: {}. That is a reading of who answers what, not an effect.",
-    "level": "No content type moves answers on {} more than others.",
+    "most": "Panel answers go with content: {}. That says who answers what; it is no effect.",
+    "level": "Answers on {} go with no content type more than with others.",
     "unclear": "Answers on {} cannot be foretold from touches.",
     "few": "Too few people answered to say what content does to {}.",
 }
@@ -93,7 +93,7 @@ def _asked(ws: Workspace) -> list[str]:
         best = typed.loc[typed["change"].idxmax()] if len(typed) else None
         if best is not None and best["low"] > (typed["change"] * typed["touches"]).sum() / typed["touches"].sum():
             change, low, high = (100 * best[x] for x in ("change", "low", "high"))
-            said["most"].append(f"{name} most at a {best['name']} ({change:+.0f} points, {low:.0f} to {high:.0f})")
+            said["most"].append(f"{name} most with {best['name']} ({change:+.0f} points, {low:.0f} to {high:.0f})")
         else:
             said["level"].append(name)
     return [ASKED[verdict].format(listing(names)) for verdict, names in said.items() if names]
