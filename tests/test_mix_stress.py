@@ -9,7 +9,7 @@ import pytest
 from liftwise.core.uncertainty import Floats, spawn
 from liftwise.models.mix import LassoMix, StructuralMix
 from liftwise.models.mix.checks import Ground, searched
-from liftwise.models.mix.examine import SEARCHES, Findings, examine
+from liftwise.models.mix.examine import SEARCHES, Findings, _confounded, examine
 from liftwise.models.mix.family import Member
 from liftwise.models.mix.trust import refute
 from liftwise.sources.simulator.mix_stress import CHANNELS, VERDICTS, WORLDS, StressWorld, overall, stress_world
@@ -102,6 +102,27 @@ def test_a_broken_assumption_is_named(name: str) -> None:
 def test_clean_worlds_are_left_in_peace() -> None:
     alarms = [examine(*fit("clean", seed)).warnings for seed in range(201, 204)]
     assert sum(map(bool, alarms)) <= 1, alarms
+
+
+def test_media_that_work_from_a_threshold_are_read_and_others_keep_plain_curves() -> None:
+    """Thin-tailed shapes read the step as a line and what lies below it as effect: half too much, for this seed."""
+    world = stress_world("saturation", 3)
+    mix = StructuralMix(folds=1, draws=8)
+    mix.scored = False
+    steep = mix.fit(world.weekly())
+    told = steep.roi()["revenue"].sum()
+    assert steep.learned_.tuning.steep and abs(told / world.truth.to_numpy().sum() - 1) < 0.25
+    assert not mix.fit(stress_world("clean", 3).weekly()).learned_.tuning.steep
+
+
+def test_channels_that_one_demand_drives_are_named_unless_both_are_known_otherwise() -> None:
+    world = stress_world("hidden demand", 3)
+    mix = StructuralMix(folds=1, draws=8)
+    mix.scored = False
+    ground = Ground.of(mix.fit(world.weekly()), world.weekly())
+    rows = _confounded(ground, ())
+    assert len(rows) == 1 and rows[0][:2] == ("confounded", "social and search")
+    assert _confounded(ground, ("social",)) and not _confounded(ground, ("search", "social"))
 
 
 def test_findings_are_a_table_a_sentence_and_a_picture() -> None:

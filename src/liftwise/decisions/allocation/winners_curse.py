@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-SURE = 39 / 40  # share of the draws that must gain
+SURE = 0.975  # share of the draws that must gain
 STEPS = tuple(k / 10 for k in range(10, 0, -1))  # of the way to the best plan, the longest first
 
 

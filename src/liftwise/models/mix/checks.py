@@ -278,18 +278,23 @@ def follows_demand(ground: Ground) -> tuple[str, float, float]:
     return name, min(p * len(found), 1.0), share
 
 
-def common_driver(ground: Ground) -> tuple[str, float, float]:
-    """Do two channels move together from period to period, beyond calendar and controls? (pair, p-value over all pairs, correlation)."""
-    logs = np.log(ground.spend + 0.05)
-    own = [np.column_stack([ground.base, *(_shifted(logs[:, [k]], lag) for lag in (1, 2, 3))]) for k in range(logs.shape[1])]
+def common_driver(ground: Ground) -> tuple[tuple[str, str], float, float]:
+    """Which two channels move together most from period to period, beyond calendar, controls and their own past? (pair, p-value over all pairs, correlation)."""
+    from scipy.stats import t
+
+    logs, names = np.log(ground.spend + 0.05), ground.channels
+    own = [np.column_stack([ground.base, *(_shifted(logs[:, [k]], lag) for lag in (1, 2, 3))]) for k in range(len(names))]
     news = np.column_stack([_residual(held, logs[:, k]) for k, held in enumerate(own)])
-    found = [(f"{one} and {other}", *searched(news[:, i], np.ones((len(news), 1)), {"": news[:, [j]]})[1:])
-             for i, one in enumerate(ground.channels) for j, other in enumerate(ground.channels[:i])
-             if float(news[:, i] @ news[:, j]) > 0]  # fmt: skip
-    if not found:
-        return "", 1.0, 0.0
-    pair, p, share = max(found, key=lambda row: row[2])
-    return pair, min(p * len(found), 1.0), share**0.5
+    together = {
+        (names[i], names[j]): float(news[:, i] @ news[:, j]) / max(float(np.linalg.norm(news[:, i]) * np.linalg.norm(news[:, j])), 1e-300)
+        for i in range(len(names)) for j in range(i)
+    }  # fmt: skip
+    if not together or max(together.values()) <= 0:
+        return ("", ""), 1.0, 0.0
+    pair = max(together, key=together.__getitem__)
+    r, free = together[pair], max(len(news) - own[0].shape[1] - 1, 1)
+    p = float(t.sf(r * np.sqrt(free / max(1 - r**2, 1e-12)), free))
+    return pair, min(p * len(together), 1.0), r
 
 
 # -- columns ------------------------------------------------------------------------------------------------------------

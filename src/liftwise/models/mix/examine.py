@@ -2,7 +2,7 @@
 
 A warning is a test at `ALPHA` (see `checks`), or a number beyond a stated limit. On clean worlds of the simulator at most one fit in ten
 raises any (`benchmarks/stress_mix.py`); a note is worth knowing and proves nothing. A mix without warnings can still be wrong: nothing in weekly data
-shows demand that moves budgets and revenue in the same week only, or spend that is booked with random errors. A lift test does.
+shows demand that moves one budget and revenue in the same week only, or spend that is booked with random errors. A lift test does.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.003
 FOLLOWS = 0.01  # for spend that answers to demand: the mistake that costs most
+TOGETHER = 0.35  # correlation of two channels' news: an eighth of what moves one moves both
 TOLD = 0.01  # p-value of spend as a whole above which it cannot be seen in revenue
 NARROW = 0.5  # times the data's own error
 QUICK = 0.25  # share of what is known of a channel that quick movements should give
@@ -109,16 +110,17 @@ def look(ground: Ground, roi: pd.DataFrame, found: Adequacy, elsewhere: Collecti
     for name, (groups, said) in SEARCHES.items():
         search = checks.jointly if name in JOINTLY else Ground.best
         rows += _row(name, said, *search(ground, groups(ground))[:2])
-    rows += _confounded(ground) + _errors(ground) + _evidence(ground) + _scales(ground, roi.set_index("channel"), elsewhere)
+    rows += (
+        _confounded(ground, elsewhere)
+        + _errors(ground)
+        + _evidence(ground)
+        + _scales(ground, roi.set_index("channel"), elsewhere)
+    )
     rows += [
         (kind, "data", "warning", np.nan, said) for kind, said in zip(found.kinds, found.findings, strict=True) if kind in DATA
     ]
     rows += [("extrapolation", str(name), "note", np.nan, f"{name} saturates above all spend seen: what more of it brings is the curve's form, not data")
              for name in roi.loc[roi["extrapolated"].astype(bool), "channel"]]  # fmt: skip
-    pair, p, correlation = checks.common_driver(ground)
-    if p < 2 * ALPHA:  # one plan does this as well as demand does: no proof
-        rows.append(("common driver", pair, "note", p, f"{pair} rise and fall together beyond calendar and controls (correlation {correlation:.2f}): if what "
-                     "drives both is demand, their effects are overstated: deliver it as a control"))  # fmt: skip
     table = pd.DataFrame(rows, columns=["check", "where", "severity", "p_value", "said"])
     return table.sort_values("severity", ascending=False, kind="stable", ignore_index=True)
 
@@ -127,14 +129,19 @@ def _row(check: str, said: str, where: str, p: float, alpha: float = ALPHA) -> l
     return [(check, where, "warning", p, said.format(where=where))] if p < alpha else []
 
 
-def _confounded(ground: Ground) -> list[Row]:
-    """Signs that budgets know something of demand."""
+def _confounded(ground: Ground, elsewhere: Collection[str]) -> list[Row]:
+    """Signs that budgets know something of demand; what channels do together is none where they are known `elsewhere`."""
     groups, also = checks.lead(ground)
-    ahead = _row("confounded", "revenue goes with {where}'s spend of the periods to come: both follow demand, or budgets follow sales; "
-                 "its effect is overstated: deliver what the budget follows (query volume, orders) as a control, or run a lift test",
-                 *ground.best(groups, also)[:2])  # fmt: skip
-    return ahead or _row("confounded", "{where}'s spend answers to unexplained revenue of the periods before: deliver what it follows as a "
-                         "control, or run a lift test", *checks.follows_demand(ground)[:2], FOLLOWS)  # fmt: skip
+    rows = _row("confounded", "revenue goes with {where}'s spend of the periods to come: both follow demand, or budgets follow sales; "
+                "its effect is overstated: deliver what the budget follows (query volume, orders) as a control, or run a lift test",
+                *ground.best(groups, also)[:2])  # fmt: skip
+    rows = rows or _row("confounded", "{where}'s spend answers to unexplained revenue of the periods before: deliver what it follows as a "
+                        "control, or run a lift test", *checks.follows_demand(ground)[:2], FOLLOWS)  # fmt: skip
+    (one, other), p, correlation = checks.common_driver(ground)
+    if rows or correlation < TOGETHER or {one, other} <= set(elsewhere):
+        return rows
+    return _row("confounded", f"{{where}} rise and fall together beyond calendar and controls (correlation {correlation:.2f}), by one plan or by one "
+                "demand: if by demand, both are overstated: deliver it as a control, or run a lift test", f"{one} and {other}", p)  # fmt: skip
 
 
 def _errors(ground: Ground) -> list[Row]:

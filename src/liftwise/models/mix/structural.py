@@ -1,10 +1,11 @@
 """Structural mix: continuous carry-over and saturation, synergy of channel pairs, and a baseline that may wander, at the posterior's top.
 
-Non-linear least squares with priors (α ~ logit-normal round 0.35, half-saturation log-normal round usual spend, shape log-normal round 1).
+Non-linear least squares with priors (α ~ logit-normal round 0.35, half-saturation log-normal round usual spend, shape log-normal round 1, or with
+heavy tails, where that pays for itself).
 Channels' shares of revenue are pooled: normal round a common one and never below none; both that one and how far channels differ are learned, so
 where the weeks say little of a channel it is taken to be like the others. The linear baseline integrated out under errors that are noise plus a random walk
 (Harvey 1989, local level), and what all regions have in common; both shares are chosen by marginal likelihood. Lift tests are further residuals.
-Pairs enter only where they pay for themselves (BIC). Intervals: draws about the top, led back to where what bends allows them, so they are a
+Pairs and steep curves enter only where they pay for themselves (BIC). Intervals: draws about the top, led back to where what bends allows them, so they are a
 preview of what a full posterior says.
 """
 
@@ -33,13 +34,20 @@ COMMONS = (0.0, 0.1, 0.3, 1.0, 3.0)  # variance of what moves all regions at onc
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """pairs that interact, variance of the level's step and of the noise (relative revenue), and where the search ended."""
+    """pairs that interact, variance of the level's step and of the noise (relative revenue), where the search ended, variance of what regions have
+    in common, and whether curves may be steep.
+    """
 
     pairs: Pairs
     walk: float
     noise: float
     theta: Floats
     common: float
+    steep: bool = False
+
+    def curves(self, data: Data, theta: Floats | None = None) -> HillCurves:
+        """Of θ; by default where the search ended."""
+        return curves_of(self.theta if theta is None else theta, len(data.spend), self.pairs, self.steep)
 
     def errors(self, data: Data, train: np.ndarray, noise: float | None = None) -> Lasting:
         """Their covariance."""
@@ -84,6 +92,9 @@ class StructuralMix(Member):
         for _ in range(2):
             tuning = self._tuned(data, train, self._top(data, train, tuning)[0])
         best, score = self._top(data, train, tuning)
+        steep, its = self._top(data, train, replace(best, steep=True))
+        if its < score - np.log(train.sum()):
+            best, score = self._top(data, train, self._tuned(data, train, steep))
         for _ in range(2):  # at most two pairs
             pairs = [(i, j) for i in range(channels) for j in range(i) if (i, j) not in best.pairs]
             promising = self._promising(data, train, best, pairs)
@@ -104,7 +115,7 @@ class StructuralMix(Member):
         tuning: Tuning = learned.tuning
         residuals, slopes = self._residuals(data, train, tuning)
         drawn = near(residuals, slopes, tuning.theta, rng.normal(size=(draws or self.draws, len(tuning.theta))))
-        return [curves_of(theta, len(data.spend), tuning.pairs) for theta in drawn]
+        return [tuning.curves(data, theta) for theta in drawn]
 
     def _residuals(self, data: Data, train: np.ndarray, tuning: Tuning) -> tuple[Moves, Moves]:
         """θ → whitened residuals with the baseline taken out, then θ itself (its prior is standard normal); and their slopes."""
@@ -118,11 +129,11 @@ class StructuralMix(Member):
         heard = _heard(data, train)
 
         def residuals(theta: Floats) -> Floats:
-            curves = curves_of(theta, len(data.spend), tuning.pairs)
+            curves = tuning.curves(data, theta)
             return np.concatenate([cleared(data.y - media_of(curves, data)), _off(curves, data, heard), theta])
 
         def slopes(theta: Floats) -> Floats:
-            media, lift = slopes_of(theta, data, tuning.pairs, heard)
+            media, lift = slopes_of(theta, data, tuning.pairs, heard, tuning.steep)
             return np.concatenate([-cleared(media), -lift, np.eye(len(theta))])
 
         return residuals, slopes
@@ -134,7 +145,7 @@ class StructuralMix(Member):
 
     def _tuned(self, data: Data, train: np.ndarray, tuning: Tuning) -> Tuning:
         """The walk, what regions have in common and the noise that explain best what media leave."""
-        columns = np.column_stack([data.base, data.y - media_of(curves_of(tuning.theta, len(data.spend), tuning.pairs), data)])
+        columns = np.column_stack([data.base, data.y - media_of(tuning.curves(data), data)])
 
         def judged(errors: Tuning) -> tuple[float, Tuning]:  # −2 log marginal likelihood, and with the noise that is likeliest
             lasting = errors.errors(data, train, 1.0)
@@ -155,7 +166,7 @@ class StructuralMix(Member):
         """The pair whose product goes best with what is left, if any goes upwards with it."""
         if not pairs:
             return None
-        curves = curves_of(tuning.theta, len(data.spend), tuning.pairs)
+        curves = tuning.curves(data)
         bent = curves.saturated(curves.carried(data.spend))
         lasting = tuning.errors(data, train)
         main = [x.ravel() for x in bent]
@@ -167,7 +178,7 @@ class StructuralMix(Member):
         return pairs[int(np.argmax(gain))] if gain.max() > 1 else None
 
     def _at(self, data: Data, train: np.ndarray, tuning: Tuning) -> Learned:
-        curves = curves_of(tuning.theta, len(data.spend), tuning.pairs)
+        curves = tuning.curves(data)
         left = data.y - media_of(curves, data)
         lasting = tuning.errors(data, train)
         gamma = np.linalg.lstsq(lasting.whiten(data.base), lasting.whiten(left), rcond=None)[0]

@@ -13,17 +13,26 @@ from liftwise.models.mix.learned import Data
 SHARE, WIDE = 0.04, 0.8  # a channel's share of revenue, in common: median, sd of its log
 APART, WIDELY = 0.5, 0.5  # sd of channels' shares about it, as a part of it: median, sd of its log
 BOND = 0.5  # a pair's, in the common share
+STEEPEST, FLATTEST = 2.5, -1.5  # log of a curve's shape
+FAR = 5.0  # sd of a half-saturation or shape beyond which no search needs to look
 COMMON = 2  # parameters that all channels share
 Pairs = tuple[tuple[int, int], ...]
 
 
-def curves_of(theta: Floats, channels: int, pairs: Pairs) -> HillCurves:
-    """θ, standard normal a priori, as curves: carry-over, half, shape and share of each channel, the `COMMON` ones, a bond for each pair."""
+def curves_of(theta: Floats, channels: int, pairs: Pairs, steep: bool = False) -> HillCurves:
+    """θ, standard normal a priori, as curves: carry-over, half, shape and share of each channel, the `COMMON` ones, a bond for each pair.
+
+    steep : whether shapes far from usual are likely (heavy tails): media that work from a threshold on. With thin tails such a step is read as a
+    line, and what lies below it as effect; with heavy ones, curves that have none are known less well.
+    """
     a, k, s, b = theta[: 4 * channels].reshape(4, channels)
     level, apart = theta[4 * channels : 4 * channels + COMMON]
     retention = np.minimum(1 / (1 + np.exp(0.6 - 1.2 * a)), 0.97)
-    half, shape = np.exp(0.2 + 0.4 * k), np.exp(0.2 + 0.35 * s)
-    usual = 1 / (1 + half**shape)
+    k, s = np.clip(k, -FAR, FAR), np.clip(s, -FAR, FAR)
+    half, shape = np.exp(0.2 + 0.4 * k), np.exp(np.clip(0.2 + 0.35 * (np.sinh(s) if steep else s), FLATTEST, STEEPEST))
+    usual = 1 / (
+        1 + half ** (np.minimum(shape, 2.0) if steep else shape)
+    )  # of a curve that begins beyond usual spend that says nothing
     share = SHARE * np.exp(WIDE * level)
     beta = share * _positive(1 + APART * np.exp(WIDELY * apart) * b, 4.0) / usual
     bonds = BOND * share * _positive(theta[4 * channels + COMMON :])
@@ -37,13 +46,13 @@ def media_of(curves: HillCurves, data: Data) -> Floats:
     return (curves.own(carried).sum(axis=0) + curves.synergy(carried)).ravel()
 
 
-def slopes_of(theta: Floats, data: Data, pairs: Pairs, heard: Experiments | None) -> tuple[Floats, Floats]:
+def slopes_of(theta: Floats, data: Data, pairs: Pairs, heard: Experiments | None, steep: bool = False) -> tuple[Floats, Floats]:
     """Slopes by θ of media, (rows, θ), and of what tests should have found, in their standard errors, (measurements, θ).
 
     A channel's own parameter moves only that channel and its pairs, the others no curve's form.
     """
     channels, step = len(data.spend), 1e-5
-    here = curves_of(theta, channels, pairs)
+    here = curves_of(theta, channels, pairs, steep)
     shape = (channels, *data.shape)
     bent = here.saturated(here.carried(data.spend)).reshape(channels, -1)
     media, lift = np.zeros((bent.shape[1], len(theta))), np.zeros((0 if heard is None else len(heard), len(theta)))
@@ -51,7 +60,7 @@ def slopes_of(theta: Floats, data: Data, pairs: Pairs, heard: Experiments | None
     for at in range(len(theta)):
         moved = theta.copy()
         moved[at] += step
-        there, after, own = curves_of(moved, channels, pairs), bent, None
+        there, after, own = curves_of(moved, channels, pairs, steep), bent, None
         if at < 4 * channels:
             c = at % channels
             own = partners[c]
