@@ -6,8 +6,8 @@ shrunk towards none by James & Stein's (1961) factor, 1 − variance/mean² (0 w
 where it is known well.
 
 Money goes towards the best plan as far as `SURE` of the judging draws gain, and stays where it is when no step is that sure: gains bend, so
-that half the way is surer than the whole, and brings more than half. (On 216 simulated markets that loses half as often as moving wholly or not
-at all where 7 of 8 draws gain, for 1 % less of all gains: `benchmarks/grid_mix.py`.)
+that half the way is surer than the whole, and brings more than half. (On 216 simulated markets, `benchmarks/grid_mix.py`, that lost half as often as
+moving wholly or not at all where 7 of 8 draws gain, for 1 % less of all gains.)
 """
 
 from __future__ import annotations
