@@ -1,6 +1,6 @@
 """`make bench`: every bench one after another, measured beside its peers, written to RESULTS.md. Peers live in their own environments.
 
-One thread each (set OMP_NUM_THREADS and its like for more), so that seconds of processor compare work with work, however busy
+`python run.py markov mix` runs those two and writes their sections anew; the others stay as they were, each with its own day. One thread each (set OMP_NUM_THREADS and its like for more), so that seconds of processor compare work with work, however busy
 the machine is.
 """
 
@@ -36,16 +36,26 @@ BENCHES = (
     "reach",
     "reach_rule",
 )
+HEAD = (
+    "# Results", "",
+    "By `make bench`: each of our answers and its peer's taken in turn, in one run on one machine, medians over the pairs. Seconds of processor, all threads",
+    "and child processes; behind them, in brackets, seconds of clock (they grow when a machine is busy). **Ratio** = theirs / ours in seconds of processor:",
+    "above 1, ours takes less. Sections are measured on their own day.",
+)  # fmt: skip
+TABLE = (
+    "| what | size | against | ours, s | theirs, s | ratio | pairs | do the answers agree | note |",
+    "|---|---|---|---|---|---|---|---|---|",
+)  # fmt: skip
 OURS = ("liftwise", "numpy", "scipy", "numba", "pandas", "duckdb", "clarabel")
 
 
 def main(names: list[str]) -> None:
-    """Run every bench, or those named, and write the page; only a whole run replaces RESULTS.md."""
+    """Run every bench, or those named, and write their sections of RESULTS.md, each as soon as it is there."""
     for name in THREADS:
         os.environ.setdefault(name, "1")  # before a bench imports numpy
-    rows = list[Row]()
     for bench in names or BENCHES:
         print(f"… {bench}", flush=True)
+        rows = list[Row]()
         try:
             for row in import_module(f"bench_{bench}").run():
                 rows.append(row)
@@ -53,21 +63,21 @@ def main(names: list[str]) -> None:
         except Exception as why:  # one bench that fails keeps no other from running; the page says so
             told = str(why) or type(why).__name__
             rows.append(Row(bench.replace("_", " "), "", "", note=f"not run: {told[:160]}"))
-    page = "\n".join([*_head(), *map(_line, rows), "", *_versions()]) + "\n"
-    print(page)
-    if not names:
-        (HERE / "RESULTS.md").write_text(page, encoding="utf-8")
+        _write(
+            bench,
+            [f"{datetime.datetime.now(tz=datetime.UTC).date()}, {_machine()}", *_versions(bench), "", *TABLE, *map(_line, rows)],
+        )
 
 
-def _head() -> list[str]:
-    return [
-        "# Results", "",
-        f"{datetime.datetime.now(tz=datetime.UTC).date()}, by `make bench`: each of our answers and its peer's taken in turn, in one run on one machine,",
-        "medians over the pairs. Seconds of processor, all threads and child processes; behind them, in brackets, seconds of clock (they grow",
-        "when a machine is busy). **Ratio** = theirs / ours in seconds of processor: above 1, ours takes less.", "",
-        "| what | size | against | ours, s | theirs, s | ratio | pairs | do the answers agree | note |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+def _write(bench: str, lines: list[str]) -> None:
+    """Put a section in its place in RESULTS.md."""
+    page = HERE / "RESULTS.md"
+    parts = page.read_text(encoding="utf-8").split("\n## ")[1:] if page.exists() else []
+    sections = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
+    sections[bench.replace("_", " ")] = "\n".join(lines)
+    order = [name.replace("_", " ") for name in BENCHES]
+    kept = sorted(sections.items(), key=lambda section: order.index(section[0]))
+    page.write_text("\n\n".join(["\n".join(HEAD), *(f"## {name}\n\n{told}" for name, told in kept)]) + "\n", encoding="utf-8")
 
 
 def _line(row: Row) -> str:
@@ -89,27 +99,18 @@ def _line(row: Row) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _versions() -> list[str]:
-    peers = (
-        mlsynth(),
-        import_module("bench_placebos").PYSYNCON,
-        import_module("bench_markov").PEER,
-        import_module("bench_shapley").PEER,
-        import_module("bench_mix").PEER,
-        import_module("bench_mix").MERIDIAN,
-        *import_module("bench_selection").PEERS.values(),
-        import_module("bench_frontier").PEER,
-        import_module("bench_allocation").PEER,
-        import_module("bench_adaptive").MABWISER,
-        import_module("bench_adaptive").VW,
-    )
+def _versions(bench: str) -> list[str]:
+    """Ours, and those of the peers that the bench names as constants of its module."""
+    found = import_module(f"bench_{bench}")
+    peers = [value for name, value in vars(found).items() if name.isupper() and isinstance(value, Peer)]
+    peers += [peer for peer in getattr(found, "PEERS", {}).values() if isinstance(peer, Peer)]
+    peers += [mlsynth()] if hasattr(found, "mlsynth") else []
     ours = ", ".join(f"{name} {version(name)}" for name in OURS)
-    threads = os.environ["OMP_NUM_THREADS"]
-    return [
-        f"- Machine: {os.cpu_count()} cores, {_processor()}; {platform.system()}; threads each: {threads}",
-        f"- Ours: Python {platform.python_version()}, {ours}",
-        *(f"- Peer: {_told(peer)}" for peer in peers),
-    ]
+    return [f"Python {platform.python_version()}, {ours}", *(f"Peer: {_told(peer)}" for peer in peers)]
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} cores, {_processor()}; {platform.system()}; threads each: {os.environ['OMP_NUM_THREADS']}"
 
 
 def _told(peer: Peer) -> str:
