@@ -63,6 +63,7 @@ def main(names: list[str]) -> None:
         except Exception as why:  # one bench that fails keeps no other from running; the page says so
             told = str(why) or type(why).__name__
             rows.append(Row(bench.replace("_", " "), "", "", note=f"not run: {told[:160]}"))
+            print(_line(rows[-1]), flush=True)
         _write(
             bench,
             [f"{datetime.datetime.now(tz=datetime.UTC).date()}, {_machine()}", *_versions(bench), "", *TABLE, *map(_line, rows)],
