@@ -6,8 +6,7 @@ is judged by the market itself, beside the best split there is.
 
     python benchmarks/grid_mix.py --cells 36 --seeds 2 --to grid.csv
 
-`--cells 9` are those of a media share of 15 %, and `--forecasts` leaves the budget out: a hold-out is one draw of noise, so that forecasts need many
-seeds.
+`--cells 9` are those of a media share of 15 %. A hold-out is one draw of noise, so that forecasts need many seeds.
 
 Cells that are in the file already are not run again. About 3 seconds of processor a cell and seed.
 """
@@ -71,8 +70,8 @@ def cells(number: int) -> list[Cell]:
             for (a, share), b, c in itertools.product(enumerate(shares), range(3), range(3))]  # fmt: skip
 
 
-def judged(cell: Cell, seed: int, mover: str | None, forecasts: bool = False) -> dict[str, Any]:
-    """One row: errors on the hold-out, and for each scenario true gain, claim and the oracle's gain, in percent of mean revenue (none for `forecasts`)."""
+def judged(cell: Cell, seed: int, mover: str | None) -> dict[str, Any]:
+    """One row: errors on the hold-out, and for each scenario true gain, claim and the oracle's gain, in percent of mean revenue."""
     world = cell.world(seed)
     long = world.weekly()
     yardstick = AdstockMix(draws=4, holdout=HOLDOUT).fit(long)
@@ -88,7 +87,7 @@ def judged(cell: Cell, seed: int, mover: str | None, forecasts: bool = False) ->
         "least_rolling": luckiest.scores_["rmse_pct"],
         "oracle": 100 * oracle_error(world) / world.revenue.mean(),
     }
-    return row if forecasts else row | moved(world, chosen)
+    return row | moved(world, chosen)
 
 
 def moved(world: MixWorld, chosen: Any) -> dict[str, float]:
@@ -159,7 +158,7 @@ def tables(rows: pd.DataFrame) -> str:
                 index=False
             )
         )
-        for scenario in SCENARIOS if "same_true" in rows else ():
+        for scenario in SCENARIOS:
             told = [{margin: key, "scenario": scenario, **_moves(group, scenario)} for key, group in groups]
             parts.append(pd.DataFrame(told).to_string(index=False))
     hard = rows[rows["oracle"] <= 0.8 * rows["adstock"]]
@@ -168,7 +167,7 @@ def tables(rows: pd.DataFrame) -> str:
         f"oracle at least 20 % below adstock ridge, {len(hard)} markets: {_forecasts(hard)}\nelsewhere, {len(easy)} markets: {_forecasts(easy)}; "
         f"more than 2 % above in {(easy['forecast'] > 1.02 * easy['adstock']).mean():.1%} of markets"
     )
-    for scenario, paper in (("same", 5.0), ("more", 12.0)) if "same_true" in rows else ():
+    for scenario, paper in (("same", 5.0), ("more", 12.0)):
         able = rows[rows[f"{scenario}_oracle"] >= paper]
         met = (able[f"{scenario}_true"] >= paper).mean()
         parts.append(f"{scenario}: the oracle gains {paper:g} % or more in {len(able)} markets; ours in {met:.0%} of those")
@@ -213,13 +212,12 @@ def main() -> None:
     told.add_argument("--seeds", type=int, default=1, help="markets a cell")
     told.add_argument("--first", type=int, default=1, help="the first seed")
     told.add_argument("--mover", choices=("ridge", "time_series", "structural", "bayesian"), help="instead of the rule's choice")
-    told.add_argument("--forecasts", action="store_true", help="no budgets")
     told.add_argument("--to", type=Path, default=Path("grid_mix.csv"), help="all cells, one a row")
     given = told.parse_args()
     rows = pd.read_csv(given.to) if given.to.exists() else pd.DataFrame()
     wanted = list(_wanted(given.cells, range(given.first, given.first + given.seeds), rows))
     for k, (cell, seed) in enumerate(wanted, 1):
-        rows = pd.concat([rows, pd.DataFrame([judged(cell, seed, given.mover, given.forecasts)])], ignore_index=True)
+        rows = pd.concat([rows, pd.DataFrame([judged(cell, seed, given.mover)])], ignore_index=True)
         rows.to_csv(given.to, index=False)
         print(f"\r{k}/{len(wanted)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

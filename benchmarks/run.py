@@ -1,7 +1,7 @@
 """`make bench`: every bench one after another, measured beside its peers, written to RESULTS.md. Peers live in their own environments.
 
-`python run.py markov mix` runs those two and writes their sections anew; the others stay as they were, each with its own day. One thread each (set OMP_NUM_THREADS and its like for more), so that seconds of processor compare work with work, however busy
-the machine is.
+`python run.py markov mix` runs those two and writes their sections anew; the others stay as they were, each with its own day.
+One thread each (set OMP_NUM_THREADS and its like for more), so that seconds of processor compare work with work, however busy the machine is.
 """
 
 from __future__ import annotations
@@ -55,18 +55,19 @@ def main(names: list[str]) -> None:
         os.environ.setdefault(name, "1")  # before a bench imports numpy
     for bench in names or BENCHES:
         print(f"… {bench}", flush=True)
-        rows = list[Row]()
+        rows, peers = list[Row](), list[str]()
         try:
             for row in import_module(f"bench_{bench}").run():
                 rows.append(row)
                 print(_line(row), flush=True)
+            peers = _versions(bench)  # installed by now
         except Exception as why:  # one bench that fails keeps no other from running; the page says so
             told = str(why) or type(why).__name__
             rows.append(Row(bench.replace("_", " "), "", "", note=f"not run: {told[:160]}"))
             print(_line(rows[-1]), flush=True)
         _write(
             bench,
-            [f"{datetime.datetime.now(tz=datetime.UTC).date()}, {_machine()}", *_versions(bench), "", *TABLE, *map(_line, rows)],
+            [f"{datetime.datetime.now(tz=datetime.UTC).date()}, {_machine()}", *peers, "", *TABLE, *map(_line, rows)],
         )
 
 

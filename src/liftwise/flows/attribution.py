@@ -331,7 +331,7 @@ def _answers(ws: Workspace, channels: tuple[str, ...]) -> pd.DataFrame | None:
     if not ws.warehouse.has("answer_moments"):
         return None
     answers = ws.warehouse.sql(f"""
-        SELECT journey_id, person_id, position, touch_id, hours_before_end, channel, dwell_s, {", ".join(LABELS)}, metric, score
+        SELECT journey_id, person_id, position, touch_id, hours_before_end, channel, {", ".join(LABELS)}, metric, score
         FROM answer_moments
         QUALIFY dense_rank() OVER (PARTITION BY metric ORDER BY journey_id) <= {STAGES} ORDER BY journey_id, position
     """)

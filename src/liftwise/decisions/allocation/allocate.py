@@ -156,19 +156,17 @@ def allocate(
     choosing, judging = (np.ascontiguousarray(curves[:, start::2]) for start in (0, 1))
     best, bound = _best(grid, choosing, limits, today, risk_aversion)
     kept = limits.rounded(limits.as_today(today)) if today.sum() > 0 else best
-    still = revenue(grid, judging, today)
-    same = revenue(grid, judging, kept) - still
+    same = revenue(grid, judging, kept)
 
     def on_the_way(step: float) -> Floats:
-        return best if step == 1 else limits.rounded(kept + step * (best - kept))
+        return limits.rounded(kept + step * (best - kept))
 
-    def better(step: float) -> Floats:
-        return revenue(grid, judging, on_the_way(step)) - still - same
-
-    step, gains = settled(better, same)
+    step, sure, gains = settled(
+        lambda step: revenue(grid, judging, on_the_way(step)) - same, same - revenue(grid, judging, today)
+    )
     chosen = on_the_way(step)
     value = worth_risky(grid, choosing, chosen, risk_aversion)
-    held, sure = limits.held(chosen), float((better(1.0) > 0).mean())
+    held = limits.held(chosen)
     reasons = _why(limits, held, grid, choosing, kept, best, sure, step)
     return Allocation(
         scenario, pd.Series(chosen, current.index), pd.Series(today, current.index), Estimate.of(gains, "currency"), value, max(bound, value),

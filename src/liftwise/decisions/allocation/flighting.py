@@ -202,14 +202,10 @@ def flight(
     kept = rules.as_today(usual)
     best, bound = search(choosing, rules, today, kept, aversion)
     best = kept if best is kept else rules.rounded(best)
-
-    def on_the_way(step: float) -> Floats:
-        return best if step == 1 else rules.rounded(kept + step * (best - kept))
-
-    step, gains = settled(lambda step: judging.gains(on_the_way(step), kept), judging.gains(kept, today))
-    schedule = rules.rounded(on_the_way(step))
+    step, sure, gains = settled(lambda step: judging.gains(kept + step * (best - kept), kept), judging.gains(kept, today))
+    schedule = rules.rounded(kept + step * (best - kept))
     now, then = (choosing.revenue(plan) for plan in (today, schedule))
-    value, sure = aversion.worth(then, now), float((judging.gains(best, kept) > 0).mean())
+    value = aversion.worth(then, now)
     made, usually = (pd.DataFrame(plan, when, pd.Index(channels, name="channel")) for plan in (schedule, today))
     return Flight(
         scenario, made, usually, Estimate.of(gains, "currency"), worst_mean(gains), value, max(bound, value), float(now.mean()), sure,

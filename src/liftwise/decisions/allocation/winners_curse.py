@@ -22,16 +22,18 @@ SURE = 0.975  # share of the draws that must gain
 STEPS = tuple(k / 10 for k in range(10, 0, -1))  # of the way to the best plan, the longest first
 
 
-def settled(better: Callable[[float], Floats], same: Floats) -> tuple[float, Floats]:
-    """How far to go towards the best plan found, 0 to 1, and the draws of the gain on today that may be told.
+def settled(better: Callable[[float], Floats], same: Floats) -> tuple[float, float, Floats]:
+    """How far to go towards the best plan found, 0 to 1; the share of draws in which that plan itself gains; the draws of the gain on today that may be told.
 
     better : step → (draws,) what is gained by going so far, over what would be kept. same : gain of that on today (not none, when the total differs).
     """
+    sure = list[float]()
     for step in STEPS:
         gains = better(step)
-        if (gains > 0).mean() >= SURE:
-            return step, same + shrunk(gains)
-    return 0.0, same
+        sure.append(float((gains > 0).mean()))
+        if sure[-1] >= SURE:
+            return step, sure[0], same + shrunk(gains)
+    return 0.0, sure[0], same
 
 
 def shrunk(gains: Floats) -> Floats:

@@ -30,9 +30,8 @@ def curves_of(theta: Floats, channels: int, pairs: Pairs, steep: bool = False) -
     retention = np.minimum(1 / (1 + np.exp(0.6 - 1.2 * a)), 0.97)
     k, s = np.clip(k, -FAR, FAR), np.clip(s, -FAR, FAR)
     half, shape = np.exp(0.2 + 0.4 * k), np.exp(np.clip(0.2 + 0.35 * (np.sinh(s) if steep else s), FLATTEST, STEEPEST))
-    usual = 1 / (
-        1 + half ** (np.minimum(shape, 2.0) if steep else shape)
-    )  # of a curve that begins beyond usual spend that says nothing
+    bend = np.minimum(shape, 2.0) if steep else shape  # usual spend says nothing of the top of a curve that begins beyond it
+    usual = 1 / (1 + half**bend)
     share = SHARE * np.exp(WIDE * level)
     beta = share * _positive(1 + APART * np.exp(WIDELY * apart) * b, 4.0) / usual
     bonds = BOND * share * _positive(theta[4 * channels + COMMON :])
