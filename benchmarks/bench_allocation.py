@@ -119,6 +119,7 @@ def run() -> Iterator[Row]:
     spent, splits = _ours(questions)
     yield Row("budget split, S-shaped, 500 channels", "3 instances", "", ours=spent,
               agreement=_told(questions, [question.bound() for question in questions], splits))  # fmt: skip
+    yield _careful()
     yield _promises()
 
 
@@ -210,6 +211,29 @@ class World:
         gain, kept = (float(self.truth.gains(each, today)[0]) for each in (plan, more * today))
         moves = np.abs(plan - more * today).max() > 0.02
         return *(np.array([found.gain.mean, gain, gain - kept]) / self.truth.revenue(today)[0]), moves
+
+
+def _careful() -> Row:
+    """A schedule that minds its worst tenth, with floors and ceilings."""
+    random, channels, draws, weeks = spawn(1, "bench-allocation.careful"), [f"c{k}" for k in range(8)], 1000, 13
+    grid, lags = np.linspace(0, 250, 26), np.arange(8)
+    keys = pd.MultiIndex.from_product([channels, range(draws)], names=["channel", "draw"]).to_frame(index=False)
+    top = np.repeat(100.0 * np.arange(1, 9), draws) * np.exp(0.2 * random.normal(size=len(keys)))
+    half, keep = 80 * np.exp(0.2 * random.normal(size=len(keys))), random.uniform(0.3, 0.6, len(keys))
+    up = grid**1.4
+    revenue, weight = top[:, None] * up / (up + half[:, None] ** 1.4), keep[:, None] ** lags
+    curves = keys.loc[keys.index.repeat(len(grid))].assign(
+        model="m", region="all", spend=np.tile(grid, len(keys)), revenue=revenue.ravel()
+    )
+    fading = keys.loc[keys.index.repeat(len(lags))].assign(
+        model="m", lag=np.tile(lags, len(keys)), weight=(weight / weight.sum(axis=1, keepdims=True)).ravel()
+    )
+    spent = pd.DataFrame(100.0, pd.date_range("2024-01-01", periods=60, freq="W-MON"), channels)
+    limits = {"floors": dict.fromkeys(channels, 0.05), "ceilings": dict.fromkeys(channels, 0.3)}
+    flight(curves, fading, spent, weeks=weeks, tail_aversion=0.5, **limits)  # compiles
+    spent_on, found = measure(lambda: flight(curves, fading, spent, weeks=weeks, tail_aversion=0.5, **limits))
+    size = f"{len(channels)} channels × {weeks} weeks × {draws} draws"
+    return Row("schedule that minds its worst tenth, floors and ceilings", size, "", ours=spent_on, note=f"gap {found.gap:.2%}")
 
 
 def _promises() -> Row:
