@@ -13,7 +13,7 @@ from stopwatch import Spent, measure
 
 from liftwise.models.effectiveness import BoostedEffectiveness, FactoredNet
 from liftwise.models.effectiveness.design import Design
-from liftwise.models.effectiveness.grid import Arrays, arrays, best, blocks, score_grid, tuples
+from liftwise.models.effectiveness.grid import Arrays, additive, arrays, best, blocks, score_grid, tuples
 from liftwise.sources.simulator.creator_worlds import START, TEST, CreatorWorld
 
 AFTER = (START + pd.Timedelta(weeks=TEST)).date()
@@ -35,7 +35,7 @@ def run() -> Iterator[Row]:
     spent, _ = measure(lambda: trees.fit(past, **tables))
     yield Row("fit, boosted trees", f"{len(past):,} assignments", "–", ours=spent, pairs=1)
     coming = _coming(tables["events"], len(tables["rates"]))
-    grid = arrays(model.learned_, model.facts_, rates=tables["rates"], after=AFTER, events=coming)
+    grid = arrays(additive(model), model.facts_, rates=tables["rates"], after=AFTER, events=coming)
     yield _dense(model, grid)
     yield _screen(model, tables, coming, grid.size)
     kept, _ = best(grid, int(SHARE * grid.size), per_price=False)
@@ -78,7 +78,7 @@ def _dense(model: FactoredNet, grid: Arrays) -> Row:
 
 def _screen(model: FactoredNet, tables: dict[str, pd.DataFrame], coming: pd.DataFrame, size: int) -> Row:
     def screened() -> np.ndarray:
-        grid = arrays(model.learned_, model.facts_, rates=tables["rates"], after=AFTER, events=coming)
+        grid = arrays(additive(model), model.facts_, rates=tables["rates"], after=AFTER, events=coming)
         return best(grid, int(SHARE * grid.size), per_price=False)[0]
 
     spent, _ = measure(screened)

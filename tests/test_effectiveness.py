@@ -415,6 +415,106 @@ def test_lift_tests_set_the_level() -> None:
     assert "as counted" in unusable.summary()
 
 
+COLUMNS = ["test_id", "channel", "starts_on", "ends_on", "effect", "standard_error", "spend"]
+
+
+def lift_tests(*rows: tuple, **more: object) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=COLUMNS).assign(metric="revenue", **more)
+    return frame.astype({"starts_on": "datetime64[us]", "ends_on": "datetime64[us]"})
+
+
+def weekly(counted: np.ndarray, posts: int = 40) -> pd.DataFrame:
+    """So many posts in each week from 2025-01-06 on, each at a price of 10; `counted` (weeks,) is each one's revenue."""
+    week = np.repeat(np.arange(len(counted)), posts)
+    return pd.DataFrame({
+        "influencer_id": np.tile([f"i{k}" for k in range(posts)], len(counted)), "content_type": "reel", "campaign_id": "always",
+        "price": 10.0, "revenue": counted[week],
+        "posted_at": pd.Timestamp("2025-01-06") + pd.to_timedelta(7 * week + 6.5, unit="D"),
+    })  # fmt: skip
+
+
+def test_a_test_is_compared_with_the_posts_of_its_own_weeks() -> None:
+    past = weekly(np.array([100.0, 10.0, 10.0, 10.0]))
+    one = level(None, past, "revenue", lift_tests(("t", "influencer", "2025-01-06", "2025-01-12", 600.0, 6.0, 100.0)))
+    assert one.own["test", "t"][0] == pytest.approx(0.6, abs=0.01)  # against all weeks it would be 1.8
+    assert one.tests == 1
+    named = lift_tests(("t", "influencer", "2025-01-06", "2025-02-02", 600.0, 6.0, 100.0), influencer_id="i3")
+    past.loc[past["influencer_id"] == "i3", "revenue"] = [120.0, 130.0, 120.0, 110.0]
+    ratio, _ = level(None, past, "revenue", named).of(past)
+    np.testing.assert_allclose(ratio[past["influencer_id"] == "i3"], 0.5, atol=0.02)
+    for strange in (
+        lift_tests(
+            ("t", "paid_social", "2025-01-06", "2025-02-02", 600.0, 6.0, 100.0), influencer_id="i3"
+        ),  # the money is the ads'
+        lift_tests(("t", "influencer", "2024-01-01", "2024-02-02", 600.0, 6.0, 100.0)),  # nothing was counted then
+        lift_tests(("t", "influencer", "2025-01-06", "2025-02-02", 600.0, 6.0, np.nan)),
+        lift_tests(("t", "influencer", "2025-01-06", "2025-02-02", 600.0, 6.0, 100.0), influencer_id="nobody"),
+        lift_tests(("t", "influencer", "2025-01-06", "2025-02-02", 600.0, 6.0, 100.0)).assign(metric="conversions"),
+    ):
+        found = level(None, past, "revenue", strange)
+        assert (found.tests, found.ignored, found.ratio) == (0, 1, 1.0)
+
+
+def test_what_was_counted_of_few_posts_is_doubted() -> None:
+    past = weekly(np.array([100.0]), posts=60).assign(revenue=spawn(1, "counted").lognormal(4, 1, 60))
+    test = lift_tests(("t", "influencer", "2025-01-06", "2025-01-12", 600.0, 1.0, 100.0))
+    few, many = (level(None, past.iloc[:n], "revenue", test).own["test", "t"] for n in (6, 60))
+    assert few[1] / few[0] > 2 * many[1] / many[0] > 0.1
+    assert level(None, past.iloc[:1], "revenue", test).tests == 0
+
+
+def test_campaigns_of_which_nothing_was_counted_say_nothing() -> None:
+    past = weekly(np.full(4, 20.0))
+    rows = pd.DataFrame([
+        ("campaign", "launch", "revenue", 70.0, 7.0, "launch"), ("campaign", "launch", "revenue_per_spend", 0.7, 0.07, "launch"),
+        ("channel", "influencer", "revenue_per_spend", 0.72, 0.07, "t;launch"),
+    ], columns=["subject_kind", "subject", "metric", "mean", "sd", "sources"])  # fmt: skip
+    assert level(rows, past, "revenue").tests == 0
+    test = lift_tests(("t", "influencer", "2025-01-06", "2025-01-19", 200.0, 20.0, 100.0))
+    pd.testing.assert_frame_equal(*(pd.DataFrame(level(e, past, "revenue", test).own) for e in (rows, None)))
+    told = level(rows, past, "revenue", test)
+    assert told.tests == 1
+    assert told.ratio == pytest.approx(1.0, abs=0.01)
+
+
+def test_no_test_counts_twice() -> None:
+    past = weekly(np.full(4, 20.0))
+    rows = pd.DataFrame([
+        ("campaign", "always", "revenue", 1_600.0, 160.0, "always"),
+        ("campaign", "always", "revenue_per_spend", 1.0, 0.1, "always"),
+        ("channel", "influencer", "revenue_per_spend", 1.0, 0.1, "always"),
+        ("influencer", "i1", "revenue_per_spend", 1.0, 0.1, "t"),
+    ], columns=["subject_kind", "subject", "metric", "mean", "sd", "sources"])  # fmt: skip
+    test = lift_tests(("t", "influencer", "2025-01-06", "2025-02-02", 80.0, 8.0, 80.0), influencer_id="i1")
+    found = level(rows, past, "revenue", test)
+    assert found.tests == len(found.own) == 2
+    assert found.own["campaign", "always"] == pytest.approx(level(rows.iloc[:1], past, "revenue", test).own["campaign", "always"])
+    again = pd.concat([test, test.assign(test_id="u", effect=120.0)])  # two tests of one subject: one subject, known better
+    both = level(None, past, "revenue", again)
+    assert (both.tests, len(both.own)) == (2, 1)
+    assert both.own["influencer", "i1"][1] < level(None, past, "revenue", test).own["influencer", "i1"][1]
+
+
+@pytest.mark.parametrize("many", [1, 4])
+def test_the_level_covers_the_ratio_of_campaigns_to_come(many: int) -> None:
+    rng, inside = spawn(5, f"level.{many}"), []
+    start = pd.Timestamp("2025-01-06")
+    for _ in range(150):
+        counted = rng.lognormal(3, 0.3, 4 * many)
+        past = weekly(counted, posts=10)
+        past["revenue"] *= rng.lognormal(-0.08, 0.4, len(past))
+        typical = 1 + 0.5 * rng.normal()
+        true = np.maximum(0, typical + 0.4 * rng.normal(size=many + 1))  # of each test, and of what comes
+        rows = []
+        for k in range(many):
+            effect = true[k] * counted[4 * k : 4 * k + 4].sum() / 10
+            first = start + pd.Timedelta(weeks=4 * k)
+            rows.append((f"t{k}", "influencer", first, first + pd.Timedelta(days=27), effect + 0.8 * rng.normal(), 0.8, 4.0))
+        found = level(None, past, "revenue", lift_tests(*rows))
+        inside.append(abs(true[-1] - found.ratio) < 1.645 * found.sd)
+    assert 0.83 <= np.mean(inside) <= 0.97
+
+
 def test_evidence_moves_f_and_widens_its_doubt(world: CreatorWorld, tables: dict[str, pd.DataFrame], later: pd.DataFrame) -> None:
     told = {**tables, "assignments": tables["assignments"].assign(campaign_id="one")}
     counted = told["assignments"].loc[world.week < TEST, "engagements"].sum()

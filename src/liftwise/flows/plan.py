@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from liftwise.decisions.selection.choose import Selection
 
 METRICS = ("impressions", "engagements", "conversions", "revenue", "brand_equity")
-BESIDE = ("affinities", "audiences", "trends", "embeddings", "evidence")  # what helps to predict, where it is there
+BESIDE = ("affinities", "audiences", "trends", "embeddings", "evidence", "lift_tests")  # what helps to predict, where it is there
 RECENT = 52  # periods that say what a channel gets today
 WEEKS = 13  # that a schedule plans
 SCREENED = 1_000_000  # ways to post up to which all are scored in full; of more, the promising hundredth
@@ -154,7 +154,8 @@ def _predicted(
     given = {name: frame for name, frame in table.items() if name != "assignments"}
     model = Effectiveness(metric=metric, seed=ws.settings.seed, networks=2).fit(table["assignments"], **given)
     found = score_grid(model, rates=table["rates"], events=coming, after=today, keep_all=SCREENED)
-    told = {"tuples": found.screened, **{str(name): float(value) for name, value in model.scores_.items()}}
+    level = {"level": model.level_.ratio, "level_sd": model.level_.sd, "level_tests": model.level_.tests}
+    told = {"tuples": found.screened, **level, **{str(name): float(value) for name, value in model.scores_.items()}}
     return found.to_frame(), told
 
 

@@ -216,7 +216,10 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
     from liftwise.models.effectiveness import interval
 
     noise = np.log1p((table["revenue_sd"] / table["revenue"]) ** 2) ** 0.5
-    middle = np.log(table["revenue"] * _incremental(ws, truth)) - noise**2 / 2
+    middle = (
+        np.log(table["revenue"] * (_incremental(ws, truth) if made.flow.metrics("effectiveness")["level_tests"] else 1.0))
+        - noise**2 / 2
+    )
     low, high = interval(table, 0.90)
     covered = norm.cdf((np.log(high) - middle) / noise) - norm.cdf((np.log(low) - middle) / noise)
     yield (
@@ -238,9 +241,7 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
 
 
 def _incremental(ws: Workspace, truth: Truth) -> float:
-    """What influencer money really brought for what assignments count, each per unit of money: f is told in incremental units where tests exist."""
-    if ws.warehouse.table("evidence").empty:
-        return 1.0
+    """What influencer money really brought for what assignments count, each per unit of money: f is told in these units where tests stand behind it."""
     of = truth.frame("channels").set_index("channel").loc["influencer"]
     past = ws.warehouse.table("assignments")
     return float(of["incremental_revenue"] / of["spend"] / (past["revenue"].sum() / past["price"].sum()))

@@ -73,6 +73,7 @@ class EffectivenessModel(ABC):
         self, assignments: pd.DataFrame, *, influencers: pd.DataFrame, rates: pd.DataFrame, events: pd.DataFrame,
         affinities: pd.DataFrame | None = None, audiences: pd.DataFrame | None = None, trends: pd.DataFrame | None = None,
         embeddings: pd.DataFrame | None = None, evidence: pd.DataFrame | None = None,
+        lift_tests: pd.DataFrame | None = None,
     ) -> Self:  # fmt: skip
         """Learn from past assignments; tables as in `core.catalogue`.
 
@@ -102,7 +103,7 @@ class EffectivenessModel(ABC):
         self._calibrate(task)
         self.learned_: Learned = self.member_.learn(task, np.arange(len(past)))
         self.known_ = self._known(task, np.arange(len(past)))
-        self.level_ = level(evidence, past, self._outcome)
+        self.level_ = level(evidence, past, self._outcome, lift_tests)
         return self
 
     @property
