@@ -3,7 +3,8 @@
 Two searches that help one another. A small tree splits all plans on the dearest post that the linear program takes in part, and sifts both sides:
 its leaves bound every plan. An integer program over the candidates that cost least against these leaves (the *core*) finds plans. A plan
 that uses a candidate outside the core is worth at most its leaf's bound less what forcing that candidate in costs, so core and rest
-together bound all plans; candidates that could not be in a better plan are never looked at again (reduced-cost fixing).
+together bound all plans; candidates that could not be in a better plan are never looked at again (reduced-cost fixing). Where the core is everything
+and still hard, a walk along the limits (`climb`) finds the plan that branch and cut goes on from.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liftwise.core.errors import CannotTell, Infeasible
+from liftwise.decisions.selection.climb import applies, climb
 from liftwise.decisions.selection.program import Program
 from liftwise.decisions.selection.sifting import Branch, Relaxed, sift
 from liftwise.decisions.selection.solver import model_of, solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-KEPT = 40_000  # candidates a leaf remembers, about, those that cost least
+KEPT = 10_000  # candidates a leaf remembers, about, those that cost least
 SPARSE = 17  # every so many is looked at to see what the KEPT-th costs
 FREE = 100  # candidates of the first core
 NEAR = 1e-3  # of the bound: a plan that close is near it
@@ -31,6 +33,7 @@ ENOUGH = (
 )
 SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
 MANY = 200_000
+SOON = 0.25  # of the time: a program looked at whole and not solved by then is hard, and a walk looks for a plan as long
 Told = Callable[[float, float], None]
 
 
@@ -105,13 +108,14 @@ def search(
     """
     until = time.monotonic() + seconds
     leaves, bound = _grow(program, [Leaf.of(program, root)], -np.inf, gap, until), root.bound
-    best, value = np.empty(0, dtype=np.int64), -np.inf
+    best: Ints = np.empty(0, dtype=np.int64)
+    value = -np.inf
     known = -np.inf if start is None else float(program.value[start].sum())
     if start is not None and bound - known <= NEAR * abs(
         bound
     ):  # a worse one would only keep cores far from where better ones are
         best, value = start, known
-    size, empty = FREE, False
+    size, empty, walks = FREE, False, applies(program)
     while True:
         leaves = [leaf for leaf in leaves if leaf.bound > value]
         bound = min(bound, max([leaf.bound for leaf in leaves], default=value))
@@ -126,7 +130,7 @@ def search(
         tried, fixed = _core(program, leaves, size, value, gap, best)
         columns = np.union1d(tried, fixed)
         everything = len(tried) == len(program)
-        patience = left if everything else max((0.6 if np.isfinite(value) else 0.25) * left, 1.0)
+        patience = (SOON if walks else 1.0) * left if everything else max((0.6 if np.isfinite(value) else 0.25) * left, 1.0)
         begin = np.isin(columns, best).astype(np.float64) if np.isfinite(value) else None
         model = model_of(program, columns, forced=fixed)
         good = bound - gap * abs(bound)  # a plan worth that much is close enough
@@ -136,6 +140,11 @@ def search(
         inside = answer.bound if answer.feasible else bound
         bound = min(bound, max(inside, value, _elsewhere(leaves, tried, fixed)))
         empty = answer.infeasible and everything
+        if everything and walks and not (answer.complete or answer.infeasible or _close(value, bound, gap)):
+            walks, left = False, until - time.monotonic()
+            at_hand = best if np.isfinite(value) else None
+            best, value = climb(program, root, columns, at_hand, SOON * left, good=good) or (best, value)
+            continue
         if everything or (left <= 0.2 and not np.isfinite(value)):
             break
         size *= 2

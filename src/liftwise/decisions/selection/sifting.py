@@ -9,6 +9,8 @@ restricted program gives prices; what influencers would then choose enters; when
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,20 +36,22 @@ class Branch:
     forced: tuple[int, ...] = ()
     banned: tuple[int, ...] = ()
 
-    def bent(self, values: Floats) -> tuple[Floats, float]:
-        """Values that make every influencer choose so, and what was added to those that are in."""
-        if not self.forced and not self.banned:
-            return values, 0.0
-        values, sure = values.copy(), SURE * (float(np.abs(values).max()) + 1e-9)
+    @contextmanager
+    def bent(self, values: Floats) -> Iterator[float]:
+        """`values` as they make every influencer choose so, for as long as it lasts; yields what is added to those that are in."""
+        changed = [*self.forced, *self.banned]
+        sure = SURE * (float(np.abs(values).max()) + 1e-9) if changed else 0.0
+        were = values[changed]
         values[list(self.forced)] += sure
         values[list(self.banned)] = -sure
-        return values, sure
+        yield sure
+        values[changed] = were
 
     def best(self, program: Program, reduced: Floats, entry: Floats) -> tuple[Floats, Ints]:
         """(influencers,) what each one's best is worth after its entry, and the candidates in it."""
         inner = program.inner
-        values, sure = self.bent(reduced)
-        worth, chosen = pricing.best_of_each(values, inner.start, inner.week, inner.cap, inner.week_cap)
+        with self.bent(reduced) as sure:
+            worth, chosen = pricing.best_of_each(reduced, inner.start, inner.week, inner.cap, inner.week_cap)
         owed = np.zeros(len(worth))
         np.add.at(owed, inner.influencer(np.array(self.forced, dtype=np.int64)), sure)
         return np.maximum(worth - entry, 0.0) - owed, chosen
@@ -79,8 +83,8 @@ class Relaxed:
     def flips(self, program: Program) -> tuple[Floats, NDArray[np.bool_]]:
         """How much the bound falls when each candidate is turned over, and which are in at these prices."""
         inner = program.inner
-        values, _ = self.branch.bent(self.reduced)
-        return pricing.flips(values, inner.start, inner.week, inner.cap, inner.week_cap, self.entry)
+        with self.branch.bent(self.reduced):
+            return pricing.flips(self.reduced, inner.start, inner.week, inner.cap, inner.week_cap, self.entry)
 
 
 def sift(
