@@ -1,4 +1,4 @@
-"""Plans of 10,000 to 5,000,000 ways to post against solvers that are given the whole program; public knapsacks through the same `select`.
+"""Plans of 10,000 to 5,000,000 ways to post against solvers that are given the whole program.
 
 Peers read the same program without the rows for whole posts that ours adds; reading the file counts (it is small beside the solve). Where a peer finds
 nothing in its time, the row says so.
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from public_knapsacks import assignment, knapsacks
-from side_by_side import REFERENCE, NotRun, Peer, Row, Timed, compare
+from side_by_side import NotRun, Peer, Row, Timed, compare
 from stopwatch import Spent, measure
 from tuple_worlds import World, world
 
@@ -39,7 +38,7 @@ SECONDS = 60
 
 
 def run() -> Iterator[Row]:
-    """The linear program, whole plans, large plans, new budgets, and public problems."""
+    """The linear program, whole plans, large plans, and new budgets."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.mps"
         yield _linear(file)
@@ -50,7 +49,6 @@ def run() -> Iterator[Row]:
         for seed in seeds:
             yield _large(size, seed)
     yield from _again()
-    yield from _public()
 
 
 def plain(given: World) -> Program:
@@ -174,41 +172,3 @@ def _again() -> Iterator[Row]:
 
 def _median(spent: list[Spent]) -> Spent:
     return Spent(float(np.median([each.cpu for each in spent])), float(np.median([each.wall for each in spent])))
-
-
-def _public() -> Iterator[Row]:
-    import pandas as pd
-
-    if not REFERENCE.is_dir():
-        return
-    known = pd.read_csv(REFERENCE / "or_library_mknap" / "best_known.csv")
-    known.columns = ["file", "index", *known.columns[2:]]
-    for file, mine in known.groupby("file"):
-        stem = str(file).removesuffix(".txt").removesuffix(".gz").removesuffix(".txt")
-        problems = knapsacks(REFERENCE / "or_library_mknap" / f"{stem}.txt.gz")
-        rows = [
-            (
-                select(**problems[k], risk_aversion=0, gap=1e-9, seconds=SECONDS),
-                mine.loc[mine["index"] == k, "best_known_1998"].item(),
-            )
-            for k in range(0, 30, 6)
-        ]
-        yield _shares(f"knapsacks of OR-Library, {stem}", [(plan.value / best, plan.gap) for plan, best in rows])
-    known = pd.read_csv(REFERENCE / "gap_orlib" / "best_known.csv")
-    for group, mine in known.groupby("Dataset"):
-        found = []
-        for row in mine.itertuples():
-            file = REFERENCE / "gap_orlib" / "instances" / (row.Path.replace("/", "_") + ".txt")
-            plan = select(**assignment(file), risk_aversion=0, gap=1e-9, seconds=SECONDS)
-            found.append((row[-1] / -plan.value, plan.gap))
-        yield _shares(f"assignment (GAP), {group}", found)
-
-
-def _shares(what: str, found: list[tuple[float, float]]) -> Row:
-    worst, proven = min(share for share, _ in found), sum(gap < 1e-6 for _, gap in found)
-    return Row(
-        what,
-        f"{len(found)} problems, {SECONDS} s each",
-        "best known",
-        note=f"worst {worst:.5f} of the best known, {proven} proven",
-    )

@@ -30,6 +30,7 @@ BENCHES = (
     "mix",
     "effectiveness",
     "selection",
+    "public_plans",
     "frontier",
     "allocation",
     "adaptive",

@@ -33,7 +33,8 @@ ENOUGH = (
 )
 SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
 MANY = 200_000
-SOON = 0.25  # of the time: a program looked at whole and not solved by then is hard, and a walk looks for a plan as long
+SOON, WALK = 0.1, 0.15  # of the time: a program looked at whole and not solved so soon is hard; a walk looks for a plan as long
+PLAIN = {"mip_allow_restart": False, "mip_heuristic_run_rens": False}  # cores are small: to begin again costs more than it brings
 Told = Callable[[float, float], None]
 
 
@@ -109,7 +110,7 @@ def search(
     until = time.monotonic() + seconds
     leaves, bound = _grow(program, [Leaf.of(program, root)], -np.inf, gap, until), root.bound
     best: Ints = np.empty(0, dtype=np.int64)
-    value = -np.inf
+    value: float = -np.inf
     known = -np.inf if start is None else float(program.value[start].sum())
     if start is not None and bound - known <= NEAR * abs(
         bound
@@ -134,7 +135,9 @@ def search(
         begin = np.isin(columns, best).astype(np.float64) if np.isfinite(value) else None
         model = model_of(program, columns, forced=fixed)
         good = bound - gap * abs(bound)  # a plan worth that much is close enough
-        answer = solve(program, model, integer=True, seconds=patience, gap=gap / 4, start=begin, told=told, good=good)
+        answer = solve(
+            program, model, integer=True, seconds=patience, gap=gap / 4, start=begin, told=told, good=good, options=PLAIN
+        )
         if answer.feasible and answer.objective > value:
             best, value = columns[answer.y > 0.5], float(program.value[columns[answer.y > 0.5]].sum())
         inside = answer.bound if answer.feasible else bound
@@ -142,8 +145,9 @@ def search(
         empty = answer.infeasible and everything
         if everything and walks and not (answer.complete or answer.infeasible or _close(value, bound, gap)):
             walks, left = False, until - time.monotonic()
-            at_hand = best if np.isfinite(value) else None
-            best, value = climb(program, root, columns, at_hand, SOON * left, good=good) or (best, value)
+            walked = climb(program, root, columns, best if np.isfinite(value) else None, WALK * left, good=good)
+            if walked is not None:
+                best, value = walked
             continue
         if everything or (left <= 0.2 and not np.isfinite(value)):
             break
