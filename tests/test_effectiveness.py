@@ -526,7 +526,7 @@ def test_evidence_moves_f_and_widens_its_doubt(world: CreatorWorld, tables: dict
     np.testing.assert_allclose(other["predicted"] / one["predicted"], calibrated.level_.ratio, rtol=1e-9)
     assert 0.5 < calibrated.level_.ratio < 0.75
     assert np.all(other["uncertainty"] / other["predicted"] > one["uncertainty"] / one["predicted"])
-    assert "incremental units" in calibrated.summary()
+    assert "is what posts cause: one lift test says" in calibrated.summary()
 
 
 # -- the grid

@@ -42,12 +42,12 @@ class Plan:
 
     def summary(self) -> str:
         """What a manager reads first."""
-        words = [self.selection.summary()]
+        words = [self.selection.summary(), self.flow.metrics("effectiveness").get("level_says", "")]
         if self.allocation is not None:
             words.append(self.allocation.summary())
         if self.frontier is not None:
             words.append(self.frontier.summary())
-        return " ".join(words)
+        return " ".join(word for word in words if word)
 
 
 def plan(
@@ -154,7 +154,8 @@ def _predicted(
     given = {name: frame for name, frame in table.items() if name != "assignments"}
     model = Effectiveness(metric=metric, seed=ws.settings.seed, networks=2).fit(table["assignments"], **given)
     found = score_grid(model, rates=table["rates"], events=coming, after=today, keep_all=SCREENED)
-    level = {"level": model.level_.ratio, "level_sd": model.level_.sd, "level_tests": model.level_.tests}
+    known = model.level_
+    level = {"level": known.ratio, "level_sd": known.sd, "level_tests": known.tests, "level_says": known.summary()}
     told = {"tuples": found.screened, **level, **{str(name): float(value) for name, value in model.scores_.items()}}
     return found.to_frame(), told
 

@@ -216,10 +216,10 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
     from liftwise.models.effectiveness import interval
 
     noise = np.log1p((table["revenue_sd"] / table["revenue"]) ** 2) ** 0.5
-    middle = (
-        np.log(table["revenue"] * (_incremental(ws, truth) if made.flow.metrics("effectiveness")["level_tests"] else 1.0))
-        - noise**2 / 2
-    )
+    incremental = _incremental(ws, truth)
+    tested = bool(made.flow.metrics("effectiveness")["level_tests"])  # then f is in incremental units, else as counted
+    unit = incremental if tested else 1.0
+    middle = np.log(table["revenue"] * unit) - noise**2 / 2
     low, high = interval(table, 0.90)
     covered = norm.cdf((np.log(high) - middle) / noise) - norm.cdf((np.log(low) - middle) / noise)
     yield (
@@ -236,12 +236,15 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
     }
     yield "selection", "true revenue of the plan, short of the best plan", 1 - worth["ours"] / worth["best"], "most followers for the money", (
         1 - worth["usual"] / worth["best"])  # fmt: skip
+    promised = float(made.selection.assignments["predicted"].sum()) / (incremental * worth["ours"])
+    yield "selection", "promised revenue of the plan over what it causes, |log|", abs(float(np.log(promised))), "as counted", (
+        abs(float(np.log(incremental))))  # fmt: skip
     yield "selection", "proven gap", made.selection.gap, "no proof", float("nan")
     yield from _allocation(ws, truth, made.allocation)
 
 
 def _incremental(ws: Workspace, truth: Truth) -> float:
-    """What influencer money really brought for what assignments count, each per unit of money: f is told in these units where tests stand behind it."""
+    """What influencer money really brought for what assignments count, each per unit of money."""
     of = truth.frame("channels").set_index("channel").loc["influencer"]
     past = ws.warehouse.table("assignments")
     return float(of["incremental_revenue"] / of["spend"] / (past["revenue"].sum() / past["price"].sum()))

@@ -85,6 +85,13 @@ class Steps:
             self._published = time.monotonic()
         return Ran(step, run_id, False, seconds, metrics)
 
+    def reported(self, step: str) -> dict[str, Any]:
+        """What the newest run of a step told of itself; empty where it never ran."""
+        if "runs" not in self.warehouse.names():
+            return {}
+        rows = self.warehouse.sql("SELECT metrics FROM runs WHERE step = ? ORDER BY runs.at DESC, run_id DESC LIMIT 1", [step])
+        return {} if rows.empty else json.loads(rows["metrics"].iloc[0])
+
     def _key(self, step: str, reads: Sequence[str], files: Sequence[Path], parameters: Mapping[str, Any]) -> dict[str, str]:
         inputs = {name: self.warehouse.fingerprint(name) for name in reads}
         inputs |= {f"file:{path.name}": file_fingerprint(path) for path in files}

@@ -33,6 +33,7 @@ ENOUGH = (
 )
 SPLITS, STALLED = 24, 3  # of the tree, and how many without use before it stops (one where each must price very many)
 MANY = 200_000
+LONG = 5.0  # seconds: a shorter search is not divided
 SOON, WALK = 0.1, 0.15  # of the time: a program looked at whole and not solved so soon is hard; a walk looks for a plan as long
 PLAIN = {"mip_allow_restart": False, "mip_heuristic_run_rens": False}  # cores are small: to begin again costs more than it brings
 Told = Callable[[float, float], None]
@@ -116,7 +117,7 @@ def search(
         bound
     ):  # a worse one would only keep cores far from where better ones are
         best, value = start, known
-    size, empty, walks = FREE, False, applies(program)
+    size, empty, walks = FREE, False, seconds >= LONG and applies(program)
     while True:
         leaves = [leaf for leaf in leaves if leaf.bound > value]
         bound = min(bound, max([leaf.bound for leaf in leaves], default=value))

@@ -57,8 +57,9 @@ class Level:
     def summary(self) -> str:
         """For a manager."""
         if not self.tests:
-            return "No lift test stands behind the level: effectiveness is in units as counted."
-        return f"Effectiveness is in incremental units: {self.tests} lift tests say {self.ratio:.2f} ± {self.sd:.2f} of what is counted."
+            return "What is predicted is as counted by links, codes and platforms; no lift test says how much of it posts cause."
+        say = "one lift test says" if self.tests == 1 else f"{self.tests} lift tests say"
+        return f"What is predicted is what posts cause: {say} {self.ratio:.2f} ± {self.sd:.2f} of what is counted."
 
 
 def level(evidence: pd.DataFrame | None, past: pd.DataFrame, metric: str, lift_tests: pd.DataFrame | None = None) -> Level:

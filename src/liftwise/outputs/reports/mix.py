@@ -109,7 +109,7 @@ def tables(ws: Workspace) -> tuple[tuple[str, pd.DataFrame], ...]:
     told = lines(ws.warehouse.table("mix_changes"))
     if told:
         out.append(("What changed since the last fit", pd.DataFrame({"change": told})))
-    doubts = [line for name, line in last_metrics(ws).items() if name.startswith("data")]
+    doubts = [line for name, line in ws.steps.reported("mix").items() if name.startswith("data")]
     if doubts:
         out.append(("Doubts, and what to do", pd.DataFrame({"doubt": doubts})))
     fits = ws.warehouse.table("fits")
@@ -123,12 +123,3 @@ def tables(ws: Workspace) -> tuple[tuple[str, pd.DataFrame], ...]:
     wide = wide[["model", *(name for name in shown if name in wide)]].rename(columns=shown)
     out.append(("All models", wide.sort_values(shown["rolling_rmse_pct"]) if shown["rolling_rmse_pct"] in wide else wide))
     return tuple(out)
-
-
-def last_metrics(ws: Workspace) -> dict[str, Any]:
-    """What the last run of step `mix` reported of itself."""
-    import json
-
-    runs = ws.warehouse.table("runs")
-    mine = runs[runs["step"] == "mix"].sort_values("at")
-    return json.loads(mine["metrics"].iloc[-1]) if len(mine) else {}

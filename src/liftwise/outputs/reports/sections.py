@@ -98,8 +98,9 @@ def plan(ws: Workspace) -> Section | None:
     events = ws.warehouse.table("events", ["event_id", "name"]).set_index("event_id")["name"]
     sentence = (
         f"{len(lines)} posts by {lines['influencer_id'].nunique()} influencers for {short(run['cost'], currency)} of "
-        f"{short(run['budget'], currency)}; no plan under the same rules can be worth more than {at_most(run['gap'])} above this one."
-    )
+        f"{short(run['budget'], currency)}; no plan under the same rules can be worth more than {at_most(run['gap'])} above this one. "
+        + ws.steps.reported("effectiveness").get("level_says", "")
+    ).rstrip()
     shown = lines.assign(event=lines["event_id"].map(events).fillna(lines["event_id"]), week=lines["week"].dt.date)
     shown = shown[
         ["week", "influencer_id", "content_type", "event", "days_from_event", "budget", "predicted", "uncertainty", "why"]
