@@ -20,6 +20,7 @@ from liftwise.core.uncertainty import spawn
 from liftwise.decisions.selection.candidates import Candidates
 from liftwise.decisions.selection.choose import DEFAULT, Selection, select
 from liftwise.decisions.selection.engine import compiled
+from liftwise.decisions.selection.pricing import leading
 from liftwise.decisions.selection.program import Program
 from liftwise.decisions.selection.rules import (
     BrandRule,
@@ -394,3 +395,13 @@ def test_a_market_with_every_rule_is_planned_within_a_ten_thousandth() -> None:
     plan = select(given.effectiveness, metric="revenue", budget=given.budget, rules=given.rules, **facts)
     assert violations(plan, given.effectiveness, given.budget, given.rules, **facts) == []
     assert plan.gap <= 1e-4
+
+
+def test_the_leading_of_each_group_are_those_that_sorting_finds() -> None:
+    rng = spawn(3, "leading")
+    score, group = rng.integers(0, 30, 400).astype(float), rng.integers(-1, 6, 400)
+    found = leading(score, group, 7, 5)
+    for g in range(7):
+        mine = np.flatnonzero(group == g)
+        best = mine[np.argsort(-score[mine], kind="stable")][:5]
+        np.testing.assert_array_equal(found[g], np.append(best, np.full(5 - len(best), -1)))

@@ -74,12 +74,13 @@ class Candidates:
         week, days = _weeks(effectiveness["days_from_event"].to_numpy()[position], when, events, grid or TimeGrid())
         worth = taken["predicted"] - risk_aversion * taken["uncertainty"]
         key = ((who.codes.astype(np.int64) * what.size + what.codes) * when.size + when.codes) * week.size + week.codes
-        order = np.arange(len(key)) if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
+        order = None if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")  # as it comes, nothing is copied
         kept = np.full(len(key), every_day, dtype=np.bool_)
-        kept[order[_best_of_run(key[order], taken["price"][order], worth[order], days[order])]] = True
+        best = _best_of_run(*(of if order is None else of[order] for of in (key, taken["price"], worth, days)))
+        kept[best if order is None else order[best]] = True
         for line in pinned:
             kept |= _lines(line, who, what, when, effectiveness["days_from_event"].to_numpy()[position])
-        order = order[kept[order]]
+        order = np.flatnonzero(kept) if order is None else order[kept[order]]
         part = lambda level: Level(level.codes[order], level.labels)  # noqa: E731
         return cls(
             effectiveness, position[order], taken["price"][order], worth[order], part(who), part(when), part(what), part(week),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,9 @@ class Leaf:
 
     @classmethod
     def of(cls, program: Program, relaxed: Relaxed) -> Leaf:
-        """Look at all candidates once."""
+        """Look at all candidates once; what the linear program says of each is not kept."""
         loss, inside = relaxed.flips(program)
+        relaxed = replace(relaxed, reduced=np.empty(0))
         chosen = np.flatnonzero(inside)
         if len(loss) <= KEPT:
             order = np.argsort(loss, kind="stable")

@@ -83,6 +83,23 @@ def charge(left: Floats, price: Floats, codes: Codes, times: Floats | None) -> N
 
 
 @njit(cache=True)
+def leading(score, group, groups, each):  # type: ignore[no-untyped-def]
+    """(groups, each) candidates of the highest scores in each group, −1 where it has fewer; those of group −1 are left out."""
+    found, size = np.full((groups, each), -1, dtype=np.int64), np.zeros(groups, dtype=np.int64)
+    for j in range(len(score)):
+        g = group[j]
+        if g < 0 or (size[g] == each and score[j] <= score[found[g, each - 1]]):
+            continue
+        k = min(size[g], each - 1)
+        while k > 0 and score[found[g, k - 1]] < score[j]:
+            found[g, k] = found[g, k - 1]
+            k -= 1
+        found[g, k] = j
+        size[g] = min(size[g] + 1, each)
+    return found
+
+
+@njit(cache=True)
 def best_of_each(values, start, week, cap, week_cap):  # type: ignore[no-untyped-def]
     """(influencers,) value of the best set of each influencer, and the candidates in these sets."""
     influencers = len(start) - 1

@@ -212,18 +212,14 @@ def _of_floors(program: Program, each: int = 12) -> list[Ints]:
     found = []
     price = np.ones(len(program)) if program.times[0] is None else np.maximum(program.times[0], 1e-12)
     for k, block in enumerate(program.blocks):
-        rows = np.arange(program.first[k], program.first[k + 1])
-        if not (program.low[rows] > 0).any():
+        floor = program.low[program.first[k] : program.first[k + 1]] > 0
+        if not floor.any():
             continue
-        mine = block.row[program.codes[k]]
-        needed = np.append(program.low[rows] > 0, False)[mine]
-        at = np.flatnonzero(needed)
-        gives = np.ones(len(at)) if block.scale is None else block.scale[program.codes[k][at]]
-        for score in (gives / price[at], program.value[at] / price[at]):
-            order = at[np.lexsort((-score, mine[at]))]
-            groups = mine[order]
-            rank = np.arange(len(order)) - np.searchsorted(groups, groups, side="left")
-            found.append(order[rank < each])
+        group = np.where(np.append(floor, False)[block.row], block.row, -1)[program.codes[k]]
+        gives = 1.0 if block.scale is None else block.scale[program.codes[k]]
+        for score in (gives / price, program.value / price):
+            first = pricing.leading(score, group, len(floor), each)
+            found.append(first[first >= 0])
     return found
 
 
