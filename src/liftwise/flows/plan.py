@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class Plan:
 
     def summary(self) -> str:
         """What a manager reads first."""
-        words = [self.selection.summary(), self.flow.metrics("effectiveness").get("level_says", "")]
+        words = [self.selection.summary(), level_of(self.flow.metrics("effectiveness"), self.metric)]
         if self.allocation is not None:
             words.append(self.allocation.summary())
         if self.frontier is not None:
@@ -113,6 +113,11 @@ def plan(
     return Plan(plan_id, metric, chosen, found.get("allocation"), found.get("scenarios"), found.get("frontier"), flow)
 
 
+def level_of(reported: Mapping[str, Any], metric: str) -> str:
+    """What step effectiveness reported of a metric's level: whether it is caused or as counted; nothing where it did not predict that metric."""
+    return reported.get("level", {}).get(metric, {}).get("says", "")
+
+
 def default_rules(ws: Workspace) -> list[Any]:
     """So many posts an influencer as the settings say, one a week."""
     from liftwise.decisions.selection.rules import Frequency
@@ -140,7 +145,8 @@ def _effectiveness(ws: Workspace, metrics: Sequence[str], today: date) -> dict[s
         ws.progress("effectiveness", (k + 0.1) / len(metrics), f"learning from {len(table['assignments']):,} assignments")
         frame, facts = _predicted(ws, table, coming, metric, today)
         scored.append(frame)
-        told |= facts if k == 0 else {}
+        told = told or facts
+        told["level"] |= facts["level"]
     ws.warehouse.write("effectiveness", pd.concat(scored, ignore_index=True))
     return told
 
@@ -155,9 +161,9 @@ def _predicted(
     model = Effectiveness(metric=metric, seed=ws.settings.seed, networks=2).fit(table["assignments"], **given)
     found = score_grid(model, rates=table["rates"], events=coming, after=today, keep_all=SCREENED)
     known = model.level_
-    level = {"level": known.ratio, "level_sd": known.sd, "level_tests": known.tests, "level_says": known.summary()}
-    told = {"tuples": found.screened, **level, **{str(name): float(value) for name, value in model.scores_.items()}}
-    return found.to_frame(), told
+    level = {"ratio": known.ratio, "sd": known.sd, "tests": known.tests, "says": known.summary()}
+    scores = {str(name): float(value) for name, value in model.scores_.items()}
+    return found.to_frame(), {"tuples": found.screened, **scores, "level": {metric: level}}
 
 
 def _select(ws: Workspace, metric: str, budget: float, rho: float, rules: Sequence[Any], seconds: float) -> Selection:

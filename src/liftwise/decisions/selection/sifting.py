@@ -44,8 +44,10 @@ class Branch:
         were = values[changed]
         values[list(self.forced)] += sure
         values[list(self.banned)] = -sure
-        yield sure
-        values[changed] = were
+        try:
+            yield sure
+        finally:
+            values[changed] = were
 
     def best(self, program: Program, reduced: Floats, entry: Floats) -> tuple[Floats, Ints]:
         """(influencers,) what each one's best is worth after its entry, and the candidates in it."""

@@ -12,6 +12,7 @@ from liftwise.core.colours import PALETTE, QUIET
 from liftwise.core.uncertainty import at_most
 from liftwise.flows.lift import MAIN
 from liftwise.flows.overlaps import joint_result
+from liftwise.flows.plan import level_of
 from liftwise.outputs.reports import attribution as of_attribution
 from liftwise.outputs.reports import mix as of_mix
 from liftwise.outputs.reports.words import between, lift_sentence, listing, short
@@ -99,7 +100,7 @@ def plan(ws: Workspace) -> Section | None:
     sentence = (
         f"{len(lines)} posts by {lines['influencer_id'].nunique()} influencers for {short(run['cost'], currency)} of "
         f"{short(run['budget'], currency)}; no plan under the same rules can be worth more than {at_most(run['gap'])} above this one. "
-        + ws.steps.reported("effectiveness").get("level_says", "")
+        + level_of(ws.steps.reported("effectiveness"), str(run["metric"]))
     ).rstrip()
     shown = lines.assign(event=lines["event_id"].map(events).fillna(lines["event_id"]), week=lines["week"].dt.date)
     shown = shown[
