@@ -121,7 +121,7 @@ def test_a_plan_keeps_its_budget_and_is_recorded(market: Workspace, metric: str)
     assert 0 < lines["budget"].sum() <= 20_000
     assert made.selection.gap <= 0.01
     assert (lines["why"].str.len() > 10).all()
-    told = made.flow.metrics("effectiveness")["level"][metric]
+    told = made.flow.metrics("effectiveness")["levels"][metric]
     assert ("is as counted" if told["tests"] == 0 else f"± {told['sd']:.2f} of what is counted") in made.summary()
     assert made.allocation is not None
     assert round(made.allocation.recommended.sum(), 2) == round(made.allocation.current.sum(), 2)
@@ -131,7 +131,7 @@ def test_a_plan_comes_with_its_front_its_scenarios_and_what_more_would_buy(marke
     rules = [*default_rules(market), *_rules(0, ["platform=0.7"], 0.6, [], [])]
     made = plan(market, 20_000, frontier=("roi", "brand_equity"), rules=rules, seconds=8)
     assert made.frontier is not None and len(made.frontier.named) >= 3
-    said = {metric: level["says"] for metric, level in made.flow.metrics("effectiveness")["level"].items()}
+    said = {metric: level["says"] for metric, level in made.flow.metrics("effectiveness")["levels"].items()}
     assert set(said) == {"revenue", "brand_equity"} and said["revenue"] in made.summary()  # of each metric its own
     table = market.warehouse.table("frontier")
     assert set(table["objective"]) == {"roi", "brand_equity"} and table["plan_id"].nunique() == len(made.frontier.points)

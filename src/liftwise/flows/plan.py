@@ -115,7 +115,7 @@ def plan(
 
 def level_of(reported: Mapping[str, Any], metric: str) -> str:
     """What step effectiveness reported of a metric's level: whether it is caused or as counted; nothing where it did not predict that metric."""
-    return reported.get("level", {}).get(metric, {}).get("says", "")
+    return reported.get("levels", {}).get(metric, {}).get("says", "")
 
 
 def default_rules(ws: Workspace) -> list[Any]:
@@ -146,7 +146,7 @@ def _effectiveness(ws: Workspace, metrics: Sequence[str], today: date) -> dict[s
         frame, facts = _predicted(ws, table, coming, metric, today)
         scored.append(frame)
         told = told or facts
-        told["level"] |= facts["level"]
+        told["levels"] |= facts["levels"]
     ws.warehouse.write("effectiveness", pd.concat(scored, ignore_index=True))
     return told
 
@@ -163,7 +163,7 @@ def _predicted(
     known = model.level_
     level = {"ratio": known.ratio, "sd": known.sd, "tests": known.tests, "says": known.summary()}
     scores = {str(name): float(value) for name, value in model.scores_.items()}
-    return found.to_frame(), {"tuples": found.screened, **scores, "level": {metric: level}}
+    return found.to_frame(), {"tuples": found.screened, **scores, "levels": {metric: level}}
 
 
 def _select(ws: Workspace, metric: str, budget: float, rho: float, rules: Sequence[Any], seconds: float) -> Selection:

@@ -218,7 +218,7 @@ def decisions(ws: Workspace, truth: Truth) -> Iterator[Row]:
     noise = np.log1p((table["revenue_sd"] / table["revenue"]) ** 2) ** 0.5
     incremental = _incremental(ws, truth)
     tested = bool(
-        made.flow.metrics("effectiveness")["level"]["revenue"]["tests"]
+        made.flow.metrics("effectiveness")["levels"]["revenue"]["tests"]
     )  # then f is in incremental units, else as counted
     unit = incremental if tested else 1.0
     middle = np.log(table["revenue"] * unit) - noise**2 / 2
